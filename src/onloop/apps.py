@@ -1,0 +1,20 @@
+"""The Django app: `INSTALLED_APPS = ["onloop", ...]` puts Onloop into place."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.signals import setting_changed
+
+
+class OnloopConfig(AppConfig):
+    name = "onloop"
+    verbose_name = "Onloop"
+
+    def ready(self) -> None:
+        from onloop import checks, conf, rebind  # noqa: PLC0415 - they need the app registry
+        from onloop.db.scope import install_store  # noqa: PLC0415
+
+        rebind.install()
+        install_store()
+        checks.register()
+        setting_changed.connect(conf.reload)

@@ -1,0 +1,221 @@
+"""The middleware chain and the call of the view, as synchronous code in the request's bridge.
+
+Django's own `load_middleware` either makes a chain of coroutines, which takes a thread for
+every synchronous piece, or one that picks the synchronous side of everything. Here the chain
+is synchronous, and what is asynchronous in it is awaited in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
+from django.core.handlers.base import BaseHandler
+from django.core.handlers.exception import response_for_exception
+from django.core.signals import setting_changed
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.log import log_response
+from django.utils.module_loading import import_string
+
+from onloop import bridge
+from onloop.asgi.places import Place, place_of
+from onloop.bridge import await_
+from onloop.db.errors import DatabaseUnavailable
+from onloop.db.scope import current_scope
+
+logger = logging.getLogger("django.request")
+
+Handler = Callable[[HttpRequest], Any]
+
+
+class Chain(BaseHandler):
+    """Mixin for a handler: Django's rules for middleware, in one bridge."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Build the chain from `settings.MIDDLEWARE`."""
+        self._places: dict[Any, Place] = {}
+        setting_changed.connect(self._forget_places, weak=True)
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        handler = convert_exceptions(self._get_response)
+        for path in reversed(settings.MIDDLEWARE):
+            factory = import_string(path)
+            try:
+                middleware = factory(
+                    _as_async(handler) if _wants_async(factory, path) else handler
+                )
+            except MiddlewareNotUsed as exc:
+                if settings.DEBUG:
+                    logger.debug("MiddlewareNotUsed(%r): %s", path, exc)
+                continue
+            if middleware is None:
+                raise ImproperlyConfigured(f"Middleware factory {path} returned None.")
+            if hasattr(middleware, "process_view"):
+                self._view_middleware.insert(0, _as_sync(middleware.process_view))
+            if hasattr(middleware, "process_template_response"):
+                self._template_response_middleware.append(
+                    _as_sync(middleware.process_template_response)
+                )
+            if hasattr(middleware, "process_exception"):
+                self._exception_middleware.append(_as_sync(middleware.process_exception))
+            handler = convert_exceptions(_as_sync(middleware))
+        # Assigned last: it tells that the rest is complete.
+        self._middleware_chain = handler
+
+    def _get_response(self, request: HttpRequest) -> Any:
+        """Resolve and call the view, with the view, template and exception hooks around it."""
+        view, args, kwargs = self.resolve_request(request)
+        response = None
+        for hook in self._view_middleware:
+            response = hook(request, view, args, kwargs)
+            if response:
+                break
+        if response is None:
+            try:
+                response = self._call_view(view, request, args, kwargs)
+            except Exception as exc:
+                response = self.process_exception_by_middleware(exc, request)
+                if response is None:
+                    raise
+        self.check_response(response, view)
+        if callable(getattr(response, "render", None)):
+            response = self._render(response, request)
+        return response
+
+    def _render(self, response: Any, request: HttpRequest) -> Any:
+        for hook in self._template_response_middleware:
+            response = hook(request, response)
+            owner = type(getattr(hook, "__self__", hook)).__name__
+            self.check_response(response, hook, name=f"{owner}.process_template_response")
+        try:
+            rendered = response.render()
+            return await_(rendered) if asyncio.iscoroutine(rendered) else rendered
+        except Exception as exc:
+            response = self.process_exception_by_middleware(exc, request)
+            if response is None:
+                raise
+            return response
+
+    def _call_view(
+        self,
+        view: Callable[..., Any],
+        request: HttpRequest,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        try:
+            place = self._places[view]
+        except KeyError:
+            place = self._places[view] = place_of(view)
+        atomic = self.make_view_atomic(view)
+        if place == "thread":
+            response = await_(_call_in_thread(atomic, request, *args, **kwargs))
+        else:
+            response = atomic(request, *args, **kwargs)
+        # An old decorator may hide that the view is `async def`.
+        return await_(response) if asyncio.iscoroutine(response) else response
+
+    def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """Honour `ATOMIC_REQUESTS`, for async views too."""
+        exempt = getattr(view, "_non_atomic_requests", ())
+        for alias, settings_dict in connections.settings.items():
+            if settings_dict["ATOMIC_REQUESTS"] and alias not in exempt:
+                view = transaction.atomic(using=alias)(view)
+        return view
+
+    def _forget_places(self, *, setting: str, **kwargs: Any) -> None:
+        if setting == "ONLOOP":
+            self._places.clear()
+
+
+async def _call_in_thread(view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call `view` in the request's thread, with the request's scope lent to it."""
+    scope = current_scope()
+    assert scope is not None
+
+    def lent() -> Any:
+        with scope.lend():
+            return view(*args, **kwargs)
+
+    return await sync_to_async(lent, thread_sensitive=True)()
+
+
+def convert_exceptions(get_response: Handler) -> Handler:
+    """Turn exceptions into responses, so that no middleware has to expect one."""
+
+    @functools.wraps(get_response)
+    def inner(request: HttpRequest) -> HttpResponseBase:
+        try:
+            return get_response(request)  # type: ignore[no-any-return]
+        except DatabaseUnavailable as exc:
+            if settings.DEBUG_PROPAGATE_EXCEPTIONS:
+                raise
+            return _unavailable(request, exc)
+        except Exception as exc:  # noqa: BLE001 - that is its purpose
+            return response_for_exception(request, exc)
+
+    return inner
+
+
+def _unavailable(request: HttpRequest, exc: DatabaseUnavailable) -> HttpResponse:
+    response = HttpResponse(
+        "Service Unavailable", status=503, content_type="text/plain", headers={"Retry-After": "1"}
+    )
+    log_response(
+        "Service Unavailable: %s (%s)",
+        request.path,
+        exc,
+        response=response,
+        request=request,
+        exception=exc,
+    )
+    return response
+
+
+def _wants_async(factory: Any, path: str) -> bool:
+    """Tell which side of a middleware is used: its async side where that is the natural one."""
+    can_sync = getattr(factory, "sync_capable", True)
+    can_async = getattr(factory, "async_capable", False)
+    if not can_sync and not can_async:
+        raise RuntimeError(
+            f"Middleware {path} must have at least one of sync_capable/async_capable set to "
+            "True."
+        )
+    if not can_sync:
+        return True
+    if inspect.isclass(factory):
+        # `async def __call__` without the flags: Django would call it and fail.
+        return iscoroutinefunction(factory.__call__)
+    return bool(can_async)
+
+
+def _as_async(handler: Handler) -> Callable[[HttpRequest], Any]:
+    async def get_response(request: HttpRequest) -> Any:
+        # A direct call, unless the middleware awaits it in a task of its own.
+        return await bridge.run(handler, request)
+
+    return get_response
+
+
+def _as_sync(method: Callable[..., Any]) -> Callable[..., Any]:
+    if not iscoroutinefunction(method) and not iscoroutinefunction(
+        getattr(type(method), "__call__", None)
+    ):
+        return method
+
+    @functools.wraps(method, updated=())
+    def awaited(*args: Any) -> Any:
+        return await_(method(*args))
+
+    if hasattr(method, "__self__"):
+        awaited.__self__ = method.__self__  # type: ignore[attr-defined]
+    return awaited

@@ -1,0 +1,184 @@
+"""One request: one bridge, in the server's own task.
+
+The bridge runs Django's middleware as plain calls; what waits in it (a query, an async view,
+`receive` and `send`) waits on the loop. The scope of the request is closed at the end,
+whatever happens, and every connection is back in its pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext
+from django.conf import settings
+from django.core import signals
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import FileResponse
+from django.urls import set_script_prefix
+from django.utils import timezone, translation
+
+from onloop import bridge
+from onloop.asgi.chain import Chain
+from onloop.asgi.lifespan import serve_lifespan
+from onloop.asgi.response import ClientLeft, send_response
+from onloop.bridge import await_
+from onloop.db.scope import Scope
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+logger = logging.getLogger("onloop.asgi")
+
+
+class OnloopHandler(Chain, ASGIHandler):
+    """Serves HTTP requests and the lifespan of an ASGI server."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await bridge.run(self._serve, scope, receive, send)
+        elif kind == "lifespan":
+            await serve_lifespan(receive, send)
+        else:
+            raise ValueError(
+                f"onloop.asgi serves HTTP and lifespan, not {kind}. Route other protocols "
+                "before it, for example with Channels' ProtocolTypeRouter."
+            )
+
+    def _serve(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
+        # A server may start a request in the context of the one before (uvicorn does, with
+        # pipelined requests).
+        translation.deactivate()
+        timezone.deactivate()
+        scope = Scope.begin()
+        threads = ThreadSensitiveContext()
+        try:
+            await_(threads.__aenter__())
+            try:
+                self._handle(asgi_scope, receive, send)
+            finally:
+                await_(threads.__aexit__(None, None, None))
+        finally:
+            scope.end()
+
+    def _handle(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            body = await_(self.read_body(receive))
+        except RequestAborted:
+            return
+        client = Client(receive)
+        response = None
+        try:
+            set_script_prefix(get_script_prefix(asgi_scope))
+            signals.request_started.send(sender=self.__class__, scope=asgi_scope)
+            request, response = self.create_request(asgi_scope, body)
+            if request is not None:
+                response = self.get_response(request)
+                response._handler_class = self.__class__
+                if isinstance(response, FileResponse):
+                    response.block_size = self.chunk_size
+            send_response(response, send, self.chunk_size)
+        except ClientLeft:
+            pass
+        except asyncio.CancelledError:
+            if not client.left:
+                raise
+        finally:
+            client.done()
+            if response is None:
+                body.close()
+                signals.request_finished.send(sender=self.__class__)
+            else:
+                response.close()
+                body.close()
+
+    async def read_body(self, receive: Receive) -> Any:
+        """Read the body; in memory where it came in one piece, else as Django does.
+
+        Raises `RequestAborted` if the client leaves meanwhile.
+        """
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        body = message.get("body", b"")
+        limit = settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+        if not message.get("more_body", False) and len(body) <= limit:
+            return io.BytesIO(body)
+        spooled = tempfile.SpooledTemporaryFile(max_size=limit, mode="w+b")  # noqa: SIM115
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                if body:
+                    # What is on the disk already is written by a thread.
+                    if getattr(spooled, "_rolled", False):
+                        await loop.run_in_executor(None, spooled.write, body)
+                    else:
+                        spooled.write(body)
+                if not message.get("more_body", False):
+                    break
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestAborted
+                body = message.get("body", b"")
+        except BaseException:
+            spooled.close()
+            raise
+        spooled.seek(0)
+        return spooled
+
+
+class Client:
+    """Watches for the client's leaving, and cancels the request's task when it does.
+
+    The watch begins when the request first waits for something: one that never waits cannot
+    be cancelled, and needs no watch.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        here = bridge.current()
+        assert here is not None
+        self.left = False
+        self._receive = receive
+        self._task = here.task
+        self._bridge = here
+        self._watch: asyncio.Task[None] | None = None
+        here.before_first_wait = self._start
+
+    def _start(self) -> None:
+        # Not through the loop's task factory: this one needs no bridge.
+        self._watch = asyncio.Task(self._wait(), loop=self._task.get_loop())
+
+    async def _wait(self) -> None:
+        try:
+            message = await self._receive()
+        except Exception:
+            logger.exception("The server failed while a request waited for its end.")
+            return
+        if message["type"] == "http.disconnect":
+            self.left = True
+            self._task.cancel()
+
+    def done(self) -> None:
+        """End the watch; take the cancellation back if it was this watch's."""
+        self._bridge.before_first_wait = None
+        if self._watch is None:
+            return
+        self._watch.cancel()
+        if self.left and self._task.cancelling():
+            if self._task.uncancel() == 0:
+                _swallow_pending_cancel()
+
+
+def _swallow_pending_cancel() -> None:
+    """Before Python 3.13 `uncancel` leaves a cancellation that was not raised yet pending."""
+    try:
+        await_(asyncio.sleep(0))
+    except asyncio.CancelledError:
+        pass

@@ -1,0 +1,101 @@
+"""The lifespan of the server: start-up and shutdown of the project."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from onloop import bridge, conf
+from onloop.db import pools
+from onloop.db.backends.base import ScopedWrapper, pool_options
+from onloop.db.scope import Scope, current_scope
+
+logger = logging.getLogger("onloop.asgi")
+
+
+async def serve_lifespan(
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """Serve the ASGI lifespan protocol, in a scope and a bridge of its own."""
+    await bridge.run(_serve, receive, send)
+
+
+def _serve(
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    scope = Scope.begin()
+    stack = AsyncExitStack()
+    try:
+        while True:
+            message = bridge.await_(receive())
+            if message["type"] == "lifespan.startup":
+                reply = _attempt("startup", lambda: start(stack))
+            elif message["type"] == "lifespan.shutdown":
+                reply = _attempt("shutdown", lambda: stop(stack))
+            else:
+                continue
+            bridge.await_(send(reply))
+            if reply["type"] != "lifespan.startup.complete":
+                return
+    finally:
+        scope.end()
+
+
+def _attempt(phase: str, step: Callable[[], None]) -> dict[str, Any]:
+    try:
+        step()
+    except Exception as exc:
+        logger.exception("The %s of the project failed.", phase)
+        return {"type": f"lifespan.{phase}.failed", "message": f"{type(exc).__name__}: {exc}"}
+    return {"type": f"lifespan.{phase}.complete"}
+
+
+def start(stack: AsyncExitStack) -> None:
+    """Enter what `ONLOOP["LIFESPAN"]` names, in order, and open the pools' first connections.
+
+    A database that is not there does not keep the project from starting.
+    """
+    try:
+        for path in conf.get().LIFESPAN:
+            bridge.await_(stack.enter_async_context(import_string(path)()))
+    except BaseException:
+        bridge.await_(stack.aclose())
+        raise
+    for alias in connections:
+        wrapper = connections[alias]
+        if isinstance(wrapper, ScopedWrapper) and wrapper.can_pool():
+            try:
+                warm(wrapper)
+            except Exception as exc:
+                logger.warning("The pool of %r starts empty: %s", alias, exc)
+
+
+def warm(wrapper: ScopedWrapper) -> None:
+    """Open the `min_size` connections of the pool."""
+    scope = current_scope()
+    assert scope is not None
+    size = pool_options(wrapper).min_size
+    borrowers: list[Any] = [connections.create_connection(wrapper.alias) for _ in range(size)]
+    try:
+        for borrower in borrowers:
+            borrower.enter_scope(scope)
+            borrower.ensure_connection()
+    finally:
+        for borrower in borrowers:
+            borrower.end_of_scope()
+
+
+def stop(stack: AsyncExitStack) -> None:
+    """Leave what `start` entered, in reverse order, and close the loop's pools."""
+    try:
+        bridge.await_(stack.aclose())
+    finally:
+        pools.close_pools(asyncio.get_running_loop())

@@ -1,0 +1,71 @@
+"""Where a view runs: awaited, on the loop, or in a thread."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from asgiref.sync import iscoroutinefunction
+
+from onloop import conf
+
+Place = Literal["awaited", "loop", "thread"]
+
+
+def place_of(view: Callable[..., Any]) -> Place:
+    """Decide where `view` runs.
+
+    An `async def` view is awaited. For others, in this order: a mark by `@onloop.on_loop` or
+    `@onloop.in_thread`, the longest prefix in `ONLOOP["ON_LOOP"]` and `["IN_THREAD"]` that
+    matches one of its names, `ONLOOP["SYNC_VIEWS"]`.
+    """
+    if iscoroutinefunction(view):
+        return "awaited"
+    for owner in (view, *_classes(view)):
+        mark = getattr(owner, "onloop_place", None)
+        if mark is not None:
+            return mark  # type: ignore[no-any-return]
+    settings = conf.get()
+    names = list(_names(view))
+    on_loop = _longest_prefix(settings.ON_LOOP, names)
+    in_thread = _longest_prefix(settings.IN_THREAD, names)
+    if on_loop or in_thread:
+        return "loop" if on_loop > in_thread else "thread"
+    return "loop" if settings.SYNC_VIEWS == "loop" else "thread"
+
+
+def _classes(view: Callable[..., Any]) -> Iterator[type]:
+    """The classes behind a view: Django's, DRF's, the admin's."""
+    for name in ("view_class", "cls", "model_admin", "admin_site", "__self__"):
+        owner = getattr(view, name, None)
+        if owner is not None and not inspect.ismodule(owner):
+            yield owner if isinstance(owner, type) else type(owner)
+
+
+def _names(view: Callable[..., Any]) -> Iterator[str]:
+    """Dotted names that a prefix can match: of the view, its class and that one's bases.
+
+    So "rest_framework" covers every view set, and "django.contrib.admin" a project's own
+    `ModelAdmin` classes.
+    """
+    yield _dotted(view)
+    for owner in _classes(view):
+        for base in owner.__mro__:
+            yield _dotted(base)
+
+
+def _dotted(thing: Any) -> str:
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return f"{getattr(thing, '__module__', '')}.{name}"
+
+
+def _longest_prefix(prefixes: tuple[str, ...], names: list[str]) -> int:
+    return max(
+        (
+            len(prefix)
+            for prefix in prefixes
+            if any(name == prefix or name.startswith(prefix + ".") for name in names)
+        ),
+        default=0,
+    )

@@ -1,0 +1,83 @@
+"""Sending a response, piece by piece, with the back-pressure of the server's `send`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from onloop.bridge import await_
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientLeft(Exception):  # noqa: N818 - no error: clients leave
+    """The server says by an `OSError` that the client is gone (ASGI 2.4)."""
+
+
+def send_response(response: Any, send: Send, chunk_size: int) -> None:
+    """Send `response`, whole or streamed, in pieces of at most `chunk_size` bytes.
+
+    A synchronous iterator is iterated here, in the bridge, one item at a time: what it waits
+    for waits on the loop. Raises `ClientLeft`.
+    """
+    _send(send, {
+        "type": "http.response.start",
+        "status": response.status_code,
+        "headers": _headers(response),
+    })  # fmt: skip
+    if not response.streaming:
+        _send_body(send, response.content, chunk_size)
+    elif response.is_async:
+        await_(_stream(response, send, chunk_size))
+    else:
+        for part in response:
+            _send_part(send, part, chunk_size)
+        _send(send, {"type": "http.response.body"})
+
+
+def _headers(response: Any) -> list[tuple[bytes, bytes]]:
+    headers = [
+        (name.encode("ascii"), value.encode("latin1")) for name, value in response.items()
+    ]
+    headers.extend(
+        (b"Set-Cookie", cookie.OutputString().encode("ascii"))
+        for cookie in response.cookies.values()
+    )
+    return headers
+
+
+def _send(send: Send, message: dict[str, Any]) -> None:
+    try:
+        await_(send(message))
+    except OSError as exc:
+        raise ClientLeft from exc
+
+
+def _send_body(send: Send, content: bytes, chunk_size: int) -> None:
+    size = len(content)
+    if size <= chunk_size:
+        _send(send, {"type": "http.response.body", "body": content})
+        return
+    for start in range(0, size, chunk_size):
+        _send(send, {
+            "type": "http.response.body",
+            "body": content[start : start + chunk_size],
+            "more_body": start + chunk_size < size,
+        })  # fmt: skip
+
+
+def _send_part(send: Send, part: bytes, chunk_size: int) -> None:
+    for start in range(0, len(part), chunk_size):
+        _send(send, {
+            "type": "http.response.body",
+            "body": part[start : start + chunk_size],
+            "more_body": True,
+        })  # fmt: skip
+
+
+async def _stream(response: Any, send: Send, chunk_size: int) -> None:
+    async with aclosing(aiter(response)) as parts:
+        async for part in parts:
+            _send_part(send, part, chunk_size)
+    _send(send, {"type": "http.response.body"})

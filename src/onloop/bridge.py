@@ -1,0 +1,416 @@
+"""Run synchronous code on the event loop, in a greenlet that waits by switching out.
+
+The greenlet hands each future that it waits for to its driver, the driver yields it to the
+event loop, and what comes back is sent or thrown in. That one protocol runs plain functions
+(`run(fn)`) and whole coroutines (`run(await_, coro)`) alike. SQLAlchemy's asyncio extension
+has worked this way for years; `greenback`, `greenletio` and Peewee do too.
+
+This module knows asyncio and greenlet and nothing else. It must never import Django or a
+driver, never hold a lock over a switch, and never leave a suspended greenlet behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import sys
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, ParamSpec, TypeVar, overload
+
+import asgiref.sync
+import greenlet as _greenlet
+from greenlet import getcurrent, greenlet
+
+from onloop.errors import BridgeRequired, LoopRequired
+
+__all__ = ["Bridge", "active", "async_to_sync", "await_", "current", "run", "sync_to_async"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_current_task = asyncio.current_task
+
+
+class Bridge(greenlet):
+    """One run of synchronous code on the loop, bound to the task that started it."""
+
+    # SQLAlchemy's asyncio extension accepts any greenlet class that says so.
+    __sqlalchemy_greenlet_provider__ = True
+
+    task: asyncio.Task[Any]
+    # The coroutine was closed: nothing can be awaited any more, only cleaned up.
+    closing: bool = False
+    # Called once, before the bridge first hands a future to the loop. The request handler
+    # starts to watch for the client's leaving here: who never waits cannot be cancelled.
+    before_first_wait: Callable[[], None] | None = None
+
+
+def current() -> Bridge | None:
+    """Return the bridge of the current task that the caller runs in, if there is one.
+
+    The task is compared, not only the type of the greenlet: with an eager task factory a
+    child's first step runs inside its parent's greenlet, and must not wait there.
+    """
+    bridge = getcurrent()
+    if type(bridge) is Bridge and bridge.task is _current_task():
+        return bridge
+    return None
+
+
+def active() -> bool:
+    """Tell whether the caller runs inside a bridge *of the current task*."""
+    bridge = getcurrent()
+    return type(bridge) is Bridge and bridge.task is _current_task()
+
+
+def await_(awaitable: Awaitable[T]) -> T:
+    """Wait for `awaitable` from synchronous code inside a bridge, without blocking the loop.
+
+    Returns what the awaitable returns and raises what it raises; a cancellation of the task
+    arrives here as `asyncio.CancelledError`.
+
+    Raises `onloop.errors.BridgeRequired` where there is no bridge of the current task.
+    """
+    bridge = getcurrent()
+    if type(bridge) is not Bridge or bridge.task is not _current_task():
+        if isinstance(awaitable, Coroutine):
+            awaitable.close()
+        raise BridgeRequired(
+            "onloop.bridge.await_() was called outside a bridge. Inside `async def` code "
+            "write `await ...` instead; to call synchronous code that waits, use "
+            "`await onloop.bridge.run(function, ...)`; in a plain thread use "
+            "`onloop.async_to_sync(function)(...)`."
+        )
+    if isinstance(awaitable, types.CoroutineType | types.GeneratorType):
+        steps: Any = awaitable
+    else:
+        steps = awaitable.__await__()
+    if bridge.closing:
+        close = getattr(steps, "close", None)
+        if close is not None:
+            close()
+        raise GeneratorExit
+    if bridge.before_first_wait is not None:
+        hook, bridge.before_first_wait = bridge.before_first_wait, None
+        hook()
+    try:
+        out = steps.send(None)
+        while True:
+            try:
+                sent = bridge.parent.switch(out)  # type: ignore[union-attr]
+            except BaseException as exc:  # noqa: BLE001 - whatever it is belongs to the awaitable
+                thrown = exc
+            else:
+                out = steps.send(sent)
+                continue
+            try:
+                out = steps.throw(thrown)
+            finally:
+                del thrown
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run the synchronous `fn` on the event loop, in a greenlet of the current task.
+
+    Where `fn` waits through `await_`, the loop goes on with other tasks. Context variables,
+    `asyncio.current_task()`, `sys.exc_info()`, exceptions and cancellation behave as if `fn`
+    were a part of the calling coroutine. Inside an active bridge it is called directly.
+
+    Raises `onloop.errors.LoopRequired` where no asyncio task is running.
+    """
+    if active():
+        return fn(*args, **kwargs)
+    if (handled := sys.exception()) is not None:
+        # A greenlet starts with no exception of its own being handled, but receivers of
+        # Django's `got_request_exception` expect `sys.exc_info()` to be set.
+        return await _drive(_while_handling, (handled, fn, args, kwargs), {})
+    return await _drive(fn, args, kwargs)
+
+
+def _while_handling(
+    handled: BaseException, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> T:
+    traceback = handled.__traceback__
+    try:
+        raise handled
+    except BaseException:  # noqa: BLE001 - it is only put into place, never swallowed
+        handled.__traceback__ = traceback
+        return fn(*args, **kwargs)
+
+
+@types.coroutine
+def _drive(
+    fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Any, Any, T]:
+    """Drive one bridge: yield what it waits for, send in what comes back."""
+    task = _current_task()
+    if task is None:
+        raise LoopRequired("onloop.bridge.run() must be awaited inside an asyncio task.")
+    caller = getcurrent()
+    bridge = Bridge(fn, caller)
+    bridge.task = task
+    bridge.gr_context = caller.gr_context
+    out = bridge.switch(*args, **kwargs)
+    while not bridge.dead:
+        thrown: BaseException | None = None
+        sent: Any = None
+        try:
+            if out is None or getattr(out, "_asyncio_future_blocking", None) is not None:
+                sent = yield out
+            else:
+                # SQLAlchemy hands over whole awaitables.
+                sent = yield from out.__await__()
+        except GeneratorExit:
+            _unwind(bridge)
+            raise
+        except BaseException as exc:  # noqa: BLE001 - it belongs to the code in the bridge
+            thrown = exc
+        # An eager task starts in its parent's greenlet and goes on in the loop's.
+        bridge.parent = getcurrent()
+        if thrown is None:
+            out = bridge.switch(sent)
+        else:
+            try:
+                out = bridge.throw(thrown)
+            finally:
+                del thrown
+    return out  # type: ignore[no-any-return]
+
+
+def _unwind(bridge: Bridge) -> None:
+    """End a bridge whose coroutine was closed, so that no suspended greenlet stays behind.
+
+    A suspended greenlet in a reference cycle is never collected before Python 3.15. Inside,
+    `GeneratorExit` is raised at the wait and again at every further attempt to wait.
+    """
+    bridge.closing = True
+    try:
+        bridge.parent = getcurrent()
+        while not bridge.dead:
+            bridge.throw(GeneratorExit)
+    except (GeneratorExit, _greenlet.error, _greenlet.GreenletExit):
+        # `greenlet.error`: closed from a foreign thread, after the loop's own has ended;
+        # greenlet itself then disposes of the stack together with that thread.
+        pass
+
+
+# --- Shielding the end of a transaction -----------------------------------------------------
+
+
+class Shield:
+    """Hold back a cancellation of the current task until the end of a `with` block.
+
+    The waits of Onloop's own primitives look here (`absorb`); what they hold back is raised
+    when the outermost shield of the bridge ends. Outside a bridge it does nothing. Modelled
+    on SQLAlchemy's `_run_to_completion`.
+
+    `bound_s`: seconds that the block may go on once a cancellation has arrived.
+    """
+
+    __slots__ = ("_bridge", "_outer", "bound_s", "cancelled", "deadline")
+    _active: contextvars.ContextVar[Shield | None] = contextvars.ContextVar(
+        "onloop_shield", default=None
+    )
+
+    def __init__(self, bound_s: float) -> None:
+        self.bound_s = bound_s
+        self.cancelled: asyncio.CancelledError | None = None
+        self.deadline: float | None = None
+        self._bridge: Bridge | None = None
+        self._outer: Shield | None = None
+
+    @classmethod
+    def of_caller(cls) -> Shield | None:
+        """Return the shield that the caller stands under, if it is one of its own bridge."""
+        shield = cls._active.get()
+        return shield if shield is not None and shield._bridge is getcurrent() else None
+
+    def __enter__(self) -> Shield:
+        self._outer = Shield._active.get()
+        self._bridge = current()
+        Shield._active.set(self)
+        return self
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, tb: object) -> None:
+        Shield._active.set(self._outer)
+        cancelled, self.cancelled = self.cancelled, None
+        if cancelled is None:
+            return
+        outer = Shield.of_caller()
+        if outer is not None:
+            outer.absorb(cancelled)
+            return
+        raise cancelled
+
+    def absorb(self, cancelled: asyncio.CancelledError) -> float:
+        """Keep the cancellation for the end of the block; return the loop time of the bound."""
+        self.cancelled = cancelled
+        if self.deadline is None:
+            self.deadline = asyncio.get_running_loop().time() + self.bound_s
+        return self.deadline
+
+
+# --- asgiref's two adapters, on the loop ----------------------------------------------------
+
+
+@overload
+def sync_to_async(
+    func: Callable[P, T],
+    *,
+    thread_sensitive: bool = ...,
+    executor: None = ...,
+    context: contextvars.Context | None = ...,
+) -> Callable[P, Coroutine[Any, Any, T]]: ...
+@overload
+def sync_to_async(
+    func: None = ...,
+    *,
+    thread_sensitive: bool = ...,
+    executor: None = ...,
+    context: contextvars.Context | None = ...,
+) -> Callable[[Callable[P, T]], Callable[P, Coroutine[Any, Any, T]]]: ...
+def sync_to_async(
+    func: Callable[..., Any] | None = None,
+    *,
+    thread_sensitive: bool = True,
+    executor: None = None,
+    context: contextvars.Context | None = None,
+) -> Any:
+    """Adapt a synchronous function for `await`: it runs on the loop, in a bridge.
+
+    The signature is `asgiref.sync.sync_to_async`'s, as function and as decorator.
+    `thread_sensitive` is accepted and always honoured: everything runs on the loop's thread.
+    `context`: run inside this context instead of the caller's.
+
+    Code that blocks (files, `requests`, `time.sleep`) belongs into a thread: use asgiref's
+    own `sync_to_async` for it. Raises `TypeError` for an `executor` or an async function.
+    """
+    if func is None:
+        return functools.partial(
+            sync_to_async, thread_sensitive=thread_sensitive, executor=executor, context=context
+        )
+    if executor is not None:
+        raise TypeError(
+            "onloop.sync_to_async runs on the event loop and takes no executor. "
+            "Use asgiref.sync.sync_to_async to run code in a thread."
+        )
+    if (
+        not callable(func)
+        or asgiref.sync.iscoroutinefunction(func)
+        or asgiref.sync.iscoroutinefunction(getattr(func, "__call__", func))  # noqa: B004
+    ):
+        raise TypeError("sync_to_async can only be applied to sync functions.")
+    call = func if context is None else functools.partial(context.run, func)
+
+    async def on_loop(*args: Any, **kwargs: Any) -> Any:
+        return await run(call, *args, **kwargs)
+
+    functools.update_wrapper(on_loop, func)
+    if hasattr(func, "__self__"):
+        # Django names the middleware behind a template response hook by it.
+        on_loop.__self__ = func.__self__  # type: ignore[attr-defined]
+    return on_loop
+
+
+@overload
+def async_to_sync(
+    awaitable: Callable[P, Awaitable[T]], *, force_new_loop: bool = ...
+) -> Callable[P, T]: ...
+@overload
+def async_to_sync(
+    awaitable: None = ..., *, force_new_loop: bool = ...
+) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, T]]: ...
+def async_to_sync(
+    awaitable: Callable[..., Awaitable[Any]] | None = None, *, force_new_loop: bool = False
+) -> Any:
+    """Adapt an async function for synchronous callers.
+
+    Inside a bridge it is awaited on the running loop; anywhere else it is
+    `asgiref.sync.async_to_sync`, whose signature this has.
+    """
+    if awaitable is None:
+        return functools.partial(async_to_sync, force_new_loop=force_new_loop)
+    outside = asgiref.sync.async_to_sync(awaitable, force_new_loop=force_new_loop)
+
+    @functools.wraps(awaitable)
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        if not force_new_loop and active():
+            return await_(awaitable(*args, **kwargs))
+        return outside(*args, **kwargs)
+
+    return waiting
+
+
+# --- Tasks that are made inside a scope -----------------------------------------------------
+
+# True where tasks that are created run in a bridge of their own.
+bridge_tasks: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "onloop_bridge_tasks", default=False
+)
+
+
+class BridgedCoroutine(Coroutine[Any, Any, T]):
+    """A coroutine that is driven inside a bridge, and looks like the one that it wraps.
+
+    Not an `async def` around it: a task that is cancelled before its first step would then
+    never start the inner coroutine, and Python would warn that it was never awaited.
+    """
+
+    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
+        self._coro = coro
+        self._steps: Generator[Any, Any, T] | None = None
+        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
+        self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
+
+    def send(self, value: Any) -> Any:
+        if self._steps is None:
+            self._steps = _drive(await_, (self._coro,), {})
+        return self._steps.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        if self._steps is None:
+            return self._coro.throw(*exc)
+        return self._steps.throw(*exc)
+
+    def close(self) -> None:
+        if self._steps is None:
+            self._coro.close()
+        else:
+            self._steps.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self._steps is None:
+            self._steps = _drive(await_, (self._coro,), {})
+        return self._steps
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("cr_"):  # what debuggers and `Task.get_stack()` ask for
+            return getattr(self._coro, name)
+        raise AttributeError(name)
+
+
+class TaskFactory:
+    """Creates tasks as the factory that it found would, bridged where `bridge_tasks` says so."""
+
+    def __init__(self, inner: Callable[..., Any] | None) -> None:
+        self.inner = inner
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> Any:
+        context = kwargs.get("context")
+        wanted = bridge_tasks.get() if context is None else context.get(bridge_tasks, False)
+        if wanted and isinstance(coro, types.CoroutineType):
+            coro = BridgedCoroutine(coro)
+        if self.inner is None:
+            return asyncio.Task(coro, loop=loop, **kwargs)
+        return self.inner(loop, coro, **kwargs)
+
+
+def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
+    """Make `loop` create tasks through `TaskFactory`, around the factory that it has."""
+    factory = loop.get_task_factory()
+    if type(factory) is not TaskFactory:
+        loop.set_task_factory(TaskFactory(factory))

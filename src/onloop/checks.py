@@ -1,0 +1,108 @@
+"""System checks: what would make Onloop wrong or slow is said at start-up."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import sysconfig
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning, register as register_check
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from onloop import conf, rebind
+from onloop.db.backends.base import ScopedWrapper, pool_options
+
+
+def register() -> None:
+    register_check(check_python)
+    register_check(check_table)
+    register_check(check_settings)
+    register_check(check_databases)
+
+
+def check_python(**kwargs: Any) -> list[CheckMessage]:
+    problem = None
+    if platform.python_implementation() != "CPython":
+        problem = platform.python_implementation()
+    elif sysconfig.get_config_var("Py_GIL_DISABLED") and not getattr(
+        sys, "_is_gil_enabled", lambda: True
+    )():
+        problem = "a free-threaded build of Python"
+    if problem is None:
+        return []
+    return [
+        Error(
+            f"Onloop does not support {problem} yet.",
+            hint="Use CPython 3.11 or later with the global interpreter lock.",
+            id="onloop.E001",
+        )
+    ]
+
+
+def check_table(**kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = [
+        Error(
+            f"The installed Django has no {name}, which Onloop binds.",
+            hint="Use a Django version that this version of Onloop supports.",
+            id="onloop.E002",
+        )
+        for name in rebind.missing()
+    ]
+    if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+        messages.append(
+            Warning(
+                "DJANGO_ALLOW_ASYNC_UNSAFE is set: queries outside a bridge block the loop.",
+                hint="Unset it; inside a bridge synchronous code may wait without it.",
+                id="onloop.W001",
+            )
+        )
+    return messages
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        conf.get()
+    except ImproperlyConfigured as exc:
+        return [Error(str(exc), id="onloop.E003")]
+    return []
+
+
+def check_databases(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    for alias in connections:
+        settings_dict = connections.settings[alias]
+        engine = settings_dict["ENGINE"]
+        if engine == "django.db.backends.dummy":
+            continue
+        wrapper = connections[alias]
+        if not isinstance(wrapper, ScopedWrapper):
+            messages.append(
+                Warning(
+                    f"The database {alias!r} uses {engine}, which blocks the event loop.",
+                    hint="Use onloop.db.backends.postgresql or onloop.db.backends.sqlite3, or "
+                    "put their mixin in front of your own DatabaseWrapper.",
+                    id="onloop.W002",
+                )
+            )
+            continue
+        try:
+            pool_options(wrapper)
+        except ImproperlyConfigured as exc:
+            messages.append(Error(str(exc), id="onloop.E004"))
+        if settings_dict["CONN_MAX_AGE"] != 0 and wrapper.vendor == "postgresql":
+            pooled = bool(settings_dict["OPTIONS"].get("pool"))
+            kind = Error if pooled else Warning
+            messages.append(
+                kind(
+                    f"CONN_MAX_AGE of the database {alias!r} has no meaning with a pool.",
+                    hint="Remove it; OPTIONS['pool'] has max_lifetime and max_idle.",
+                    id="onloop.E005" if pooled else "onloop.W003",
+                )
+            )
+    return messages

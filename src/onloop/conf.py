@@ -1,0 +1,76 @@
+"""The settings dictionary `ONLOOP`, read once and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `settings.ONLOOP` may hold, with the defaults.
+
+    `SYNC_VIEWS`: where plain `def` views run, "thread" or "loop". `ON_LOOP` and `IN_THREAD`:
+    dotted prefixes (`"django.contrib.admin"`) of views that run there whatever `SYNC_VIEWS`
+    says. `LIFESPAN`: dotted paths of functions without arguments that return an async context
+    manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
+    """
+
+    SYNC_VIEWS: str = "thread"
+    ON_LOOP: tuple[str, ...] = ()
+    IN_THREAD: tuple[str, ...] = ()
+    LIFESPAN: tuple[str, ...] = ()
+    TURN_TIMEOUT: float = 30.0
+
+
+_loaded: Settings | None = None
+
+
+def get() -> Settings:
+    """Return the checked settings.
+
+    Raises `ImproperlyConfigured` for a name or a value that `ONLOOP` does not know.
+    """
+    global _loaded  # noqa: PLW0603 - read once, reset by `reload`
+    if _loaded is None:
+        from django.conf import settings  # noqa: PLC0415 - importable without settings
+
+        _loaded = _check(getattr(settings, "ONLOOP", {}))
+    return _loaded
+
+
+def reload(**kwargs: Any) -> None:
+    """Forget what was read; the receiver of `setting_changed`."""
+    global _loaded  # noqa: PLW0603 - see `get`
+    if kwargs.get("setting", "ONLOOP") == "ONLOOP":
+        _loaded = None
+
+
+def _check(given: dict[str, Any]) -> Settings:
+    if not isinstance(given, dict):
+        raise ImproperlyConfigured("The setting ONLOOP must be a dictionary.")
+    known = {field.name for field in fields(Settings)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ImproperlyConfigured(
+            f"Unknown names in the setting ONLOOP: {', '.join(unknown)}. "
+            f"Known are: {', '.join(sorted(known))}."
+        )
+    values: dict[str, Any] = dict(given)
+    for name in ("ON_LOOP", "IN_THREAD", "LIFESPAN"):
+        if name in values:
+            value = values[name]
+            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+                raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of dotted paths.")
+            values[name] = tuple(value)
+        value = values.get(name, 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a number of seconds above 0.")
+    seconds = values.get("TURN_TIMEOUT", 1.0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ImproperlyConfigured('ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.')
+    if values.get("SYNC_VIEWS", "thread") not in ("thread", "loop"):
+        raise ImproperlyConfigured('ONLOOP["SYNC_VIEWS"] must be "thread" or "loop".')
+    return Settings(**values)

@@ -1,0 +1,1 @@
+"""Connections, transactions and pools for Django's ORM on the event loop."""

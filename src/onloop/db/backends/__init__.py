@@ -1,0 +1,1 @@
+"""Django's database backends, with drivers that wait on the event loop."""

@@ -1,0 +1,357 @@
+"""What Onloop's database wrappers have in common: borrowing and giving back.
+
+A wrapper that belongs to a scope borrows its connection from the loop's pool when something
+needs it and gives it back when nothing does any more (PgBouncer's transaction mode, the
+default), or at the end of the scope (session mode). A wrapper of a plain thread behaves as
+Django's own. This is the one place that takes connections from a pool and returns them.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import OperationalError
+
+from onloop import conf
+from onloop.db import pools, transaction, turn
+from onloop.db.errors import DatabaseUnavailable
+from onloop.db.pool import Driver, Pool, PoolOptions
+from onloop.db.scope import Scope
+from onloop.db.turn import Turn
+
+logger = logging.getLogger("onloop.db")
+
+# Names of psycopg_pool's options that mean nothing here: this pool has no worker threads, opens
+# in its callers, and makes every connection as Django configures it.
+_WITHOUT_MEANING = frozenset({
+    "name", "open", "kwargs", "connection_class", "configure", "reset", "close_returns",
+    "num_workers", "reconnect_timeout", "reconnect_failed", "check", "conninfo",
+})  # fmt: skip
+
+
+class ScopedWrapper(BaseDatabaseWrapper):
+    """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
+
+    scope: Scope | None = None
+    # The CancelledError of a statement that was cancelled inside the open block.
+    cancelled_statement: BaseException | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._turn = Turn(self.alias)
+        # The pool that `connection` was borrowed from.
+        self._borrowed_from: Pool[Any] | None = None
+        # Reasons to keep the connection: open cursors, and calls that are under way.
+        self._cursors = 0
+        self._calls = 0
+        # Somebody asked for the connection itself, by connect() or ensure_connection().
+        self._pinned = False
+
+    # --- What a driver adds -----------------------------------------------------------------
+
+    def attach_driver(self, connection: Any) -> None:
+        """Bind an open driver connection to this wrapper: its turn, above all."""
+        raise NotImplementedError
+
+    # What a pool must know about the driver's connections.
+    pool_driver: Driver
+
+    def can_pool(self) -> bool:
+        return True
+
+    def in_transaction(self) -> bool:
+        """Tell whether the driver connection has a transaction open."""
+        raise NotImplementedError
+
+    # --- Scope ------------------------------------------------------------------------------
+
+    @property
+    def turn(self) -> Turn:
+        return self._turn
+
+    def enter_scope(self, scope: Scope) -> None:
+        """Called once by the store, for a wrapper that it made for a scope."""
+        self.scope = scope
+        self._turn.timeout_s = conf.get().TURN_TIMEOUT
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]
+
+    def end_of_scope(self) -> None:
+        """Give the connection back whatever its state; never waits."""
+        if self.connection is not None:
+            if self.in_atomic_block or self.in_transaction():
+                logger.warning(
+                    "A transaction on %r was left open at the end of its scope; it is rolled "
+                    "back.",
+                    self.alias,
+                )
+            self._return_connection()
+        self.turn.end_all()
+
+    def validate_thread_sharing(self) -> None:
+        if self.scope is not None:
+            return
+        node = turn.innermost(self.alias)
+        if node is not None and node.wrapper is self:
+            return  # a thread or task that joined the transaction of this thread
+        super().validate_thread_sharing()
+
+    # --- Borrowing --------------------------------------------------------------------------
+
+    @property
+    def loop_pool(self) -> Pool[Any] | None:
+        """The pool of this wrapper's loop; None in a plain thread."""
+        if self.scope is None or not self.can_pool():
+            return None
+        return pools.pool_for(
+            self.scope.loop, self.alias, str(self.settings_dict["NAME"]), self._make_pool
+        )
+
+    def _make_pool(self) -> Pool[Any]:
+        return Pool(self.alias, pool_options(self), self.pool_driver)
+
+    def connect(self) -> None:
+        if self.scope is None:
+            super().connect()
+            self._attach_open()
+            return
+        pool = self.loop_pool
+        if pool is None:
+            self._open()
+            return
+        opened = False
+
+        def open_() -> Any:
+            nonlocal opened
+            opened = True
+            return self._open()
+
+        connection = pool.get(open_)
+        self._borrowed_from = pool
+        if not opened:
+            self._reuse(connection)
+        if self._calls == 0:
+            self._pinned = True
+
+    def _open(self) -> Any:
+        """Open a connection as Django does, with all that receivers and subclasses add."""
+        self._calls += 1
+        try:
+            super().connect()
+            self._attach_open()
+            return self.connection
+        except BaseException as exc:
+            connection, self.connection = self.connection, None
+            if connection is not None:
+                connection.close()
+            if isinstance(exc, self.Database.OperationalError | OperationalError) and not (
+                isinstance(exc, DatabaseUnavailable)
+            ):
+                raise DatabaseUnavailable(
+                    f"No connection to the database {self.alias!r}: {exc}"
+                ) from exc
+            raise
+        finally:
+            self._calls -= 1
+
+    def _attach_open(self) -> None:
+        if self.connection is not None:
+            self.attach_driver(self.connection)
+
+    def _reuse(self, connection: Any) -> None:
+        """Take over an idle connection: `connect()`, less what has been done for it before."""
+        self.connection = connection
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]
+        self.in_atomic_block = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.needs_rollback = False
+        self.closed_in_transaction = False
+        self.errors_occurred = False
+        self.health_check_enabled = False
+        self.run_on_commit = []
+        self.close_at = None
+        self.attach_driver(connection)
+
+    def ensure_connection(self) -> None:
+        super().ensure_connection()
+        if self.scope is not None and self._calls == 0:
+            self._pinned = True
+
+    def get_autocommit(self) -> bool:
+        if self.scope is not None:
+            return self.autocommit  # asking borrows nothing: so a connection would be, or is
+        return super().get_autocommit()
+
+    def set_autocommit(
+        self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
+    ) -> None:
+        self._calls += 1
+        try:
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+        finally:
+            self._calls -= 1
+            self._give_back()
+
+    def _cursor(self, name: str | None = None) -> Any:
+        self._calls += 1
+        try:
+            return super()._cursor(name)
+        finally:
+            self._calls -= 1
+            if not self._cursors:
+                self._give_back()
+
+    def watch_cursor(self, cursor: Any) -> None:
+        """Keep the connection until `cursor`, a `WatchedCursor`, is closed or collected."""
+        if self.scope is not None:
+            cursor.owner = self
+            cursor.borrowed = self.connection
+            self._cursors += 1
+
+    def cursor_closed(self, connection: Any) -> None:
+        if connection is self.connection and self._cursors:
+            self._cursors -= 1
+            self._give_back()
+
+    # --- Giving back ------------------------------------------------------------------------
+
+    def _give_back(self) -> None:
+        """Return the connection to the pool if nothing needs it any more."""
+        if (
+            self._borrowed_from is None
+            or self._cursors
+            or self._calls
+            or self._pinned
+            or self.connection is None
+            or self.in_atomic_block
+            or self.autocommit is not self.settings_dict["AUTOCOMMIT"]
+            or _pool_mode(self.settings_dict) == "session"
+        ):
+            return
+        self._return_connection()
+
+    def _return_connection(self) -> None:
+        connection, self.connection = self.connection, None
+        pool, self._borrowed_from = self._borrowed_from, None
+        cursors, self._cursors = self._cursors, 0
+        self._pinned = False
+        if pool is None:
+            return
+        if cursors:
+            # Somebody still has a cursor that must not reach another scope's statements.
+            pool.discard(connection)
+        else:
+            pool.put(connection)
+
+    def _close(self) -> None:
+        pool, self._borrowed_from = self._borrowed_from, None
+        if pool is None:
+            super()._close()
+            return
+        cursors, self._cursors = self._cursors, 0
+        self._pinned = False
+        if cursors or self.in_atomic_block:
+            pool.discard(self.connection)
+        else:
+            pool.put(self.connection)
+
+    def close_pool(self) -> None:
+        """Close this alias's pools of all loops, from any thread, and Django's own."""
+        pools.close_pools(alias=self.alias)
+        parent = getattr(super(), "close_pool", None)
+        if parent is not None:
+            parent()
+
+    def pool_stats(self) -> dict[str, int]:
+        """Return sizes of the pool of this wrapper's loop, named as in psycopg_pool."""
+        pool = self.loop_pool
+        return {} if pool is None else pool.stats()
+
+    # --- Transactions -----------------------------------------------------------------------
+
+    def statement_cancelled(self, exc: BaseException) -> None:
+        """A statement was interrupted: the open block can only be rolled back."""
+        if self.in_atomic_block:
+            self.needs_rollback = True
+            self.rollback_exc = exc
+            self.cancelled_statement = exc
+
+    def on_commit(self, func: Callable[[], Any], robust: bool = False) -> None:
+        super().on_commit(
+            transaction.adapt_commit_hook(func) if callable(func) else func, robust
+        )
+
+    def run_and_clear_commit_hooks(self) -> None:
+        transaction.end_for_commit_hooks(self)
+        super().run_and_clear_commit_hooks()
+
+
+class WatchedCursor:
+    """Mixin for a driver's cursor class: tells the wrapper when it is closed."""
+
+    owner: ScopedWrapper | None = None
+    borrowed: Any = None
+
+    def close(self) -> None:
+        try:
+            super().close()  # type: ignore[misc]
+        finally:
+            self._release()
+
+    def __del__(self) -> None:
+        self._release()
+        parent = getattr(super(), "__del__", None)
+        if parent is not None:
+            parent()
+
+    def _release(self) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            borrowed, self.borrowed = self.borrowed, None
+            owner.cursor_closed(borrowed)
+
+
+def _pool_mode(settings_dict: dict[str, Any]) -> str:
+    given = settings_dict["OPTIONS"].get("pool")
+    return given.get("mode", "transaction") if isinstance(given, dict) else "transaction"
+
+
+def pool_options(wrapper: BaseDatabaseWrapper) -> PoolOptions:
+    """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names."""
+    given = wrapper.settings_dict["OPTIONS"].get("pool")
+    if not isinstance(given, dict):
+        return PoolOptions()
+    return _checked_options(wrapper.alias, tuple(sorted(given.items(), key=lambda i: i[0])))
+
+
+@lru_cache(maxsize=32)
+def _checked_options(alias: str, given: tuple[tuple[str, Any], ...]) -> PoolOptions:
+    where = f"DATABASES[{alias!r}]['OPTIONS']['pool']"
+    known = {field.name for field in fields(PoolOptions)}
+    values = dict(given)
+    mode = values.pop("mode", "transaction")
+    if mode not in ("transaction", "session"):
+        raise ImproperlyConfigured(f"{where}['mode'] must be 'transaction' or 'session'.")
+    for name in sorted(_WITHOUT_MEANING & set(values)):
+        warnings.warn(f"{where}[{name!r}] has no meaning on the loop.", stacklevel=2)
+        del values[name]
+    if unknown := sorted(set(values) - known):
+        raise ImproperlyConfigured(
+            f"{where} has unknown names: {', '.join(unknown)}. Known are: "
+            f"{', '.join(sorted(known | {'mode'}))}."
+        )
+    if values.get("max_size", 0) is None:
+        values["max_size"] = max(values.get("min_size", 0), 1)
+    elif "min_size" in values and "max_size" not in values:
+        values["max_size"] = max(values["min_size"], PoolOptions.max_size)
+    try:
+        return PoolOptions(**values)
+    except (TypeError, ValueError) as exc:
+        raise ImproperlyConfigured(f"{where}: {exc}") from None

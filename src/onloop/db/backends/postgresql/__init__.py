@@ -1,0 +1,1 @@
+"""PostgreSQL: Django's backend on a psycopg connection that waits on the loop."""

@@ -1,0 +1,212 @@
+"""`LoopConnection`: a psycopg connection that waits where its caller can wait.
+
+Inside a bridge it waits on the event loop, as `psycopg.AsyncConnection` does; in a plain
+thread it blocks, as ever. So one connection serves the loop, a bridge and a thread, never two
+at once: `lock`, which psycopg takes around everything that it sends, is the `Turn` of the
+wrapper that uses the connection.
+
+It must never be waited on outside a bridge on the thread of a running loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+from django.core.exceptions import SynchronousOnlyOperation
+from psycopg import errors, generators, pq, waiting
+from psycopg._capabilities import capabilities
+
+from onloop import bridge
+from onloop.db.turn import Turn
+from onloop.waiting import running_loop
+
+logger = logging.getLogger("onloop.db")
+
+T = TypeVar("T")
+
+# Seconds that a cancelled query has to end: to send the request, and to drain the answer.
+CANCEL_S = 5.0
+DRAIN_S = 5.0
+
+_READ = int(waiting.WAIT_R)
+_WRITE = int(waiting.WAIT_W)
+_READY_READ = waiting.READY_R
+_READY_WRITE = waiting.READY_W
+_READY_NONE = waiting.READY_NONE
+_ACTIVE = pq.TransactionStatus.ACTIVE
+_IDLE = pq.TransactionStatus.IDLE
+
+
+class LoopConnection(psycopg.Connection[Any]):
+    """A connection for bridges and threads. `owner` is the wrapper that uses it now."""
+
+    owner: Any = None
+    lock: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A `threading.Lock`, as psycopg has it, would freeze the loop if two tasks met at it.
+        self.lock = Turn(None)
+
+    def wait(
+        self,
+        gen: Generator[Any, Any, T],
+        interval: float = 0.1,
+        timeout: float | None = None,
+    ) -> T:
+        """Consume a psycopg generator, waiting for the socket in the caller's way.
+
+        Raises `SynchronousOnlyOperation` on a loop's thread outside a bridge.
+        """
+        if bridge.active():
+            try:
+                return self._wait_on_loop(gen, timeout)
+            except Exception:
+                raise  # what the server or the generator says
+            except BaseException as exc:
+                self._interrupted(gen, exc)
+                raise
+        if running_loop() is not None:
+            raise SynchronousOnlyOperation(
+                "A query would block the event loop here: this code runs outside a bridge. "
+                "Use the `a` methods (`await queryset.aget()`), or run synchronous code with "
+                "`await onloop.bridge.run(function, ...)`."
+            )
+        return super().wait(gen, interval, timeout)
+
+    def _wait_on_loop(self, gen: Generator[Any, Any, T], timeout: float | None) -> T:
+        try:
+            state = next(gen)
+            loop = asyncio.get_running_loop()
+            fileno = self.pgconn.socket
+            deadline = None if timeout is None else loop.time() + timeout
+            shield_ends: float | None = None
+            while True:
+                future: asyncio.Future[Any] = loop.create_future()
+                if state & _READ:
+                    loop.add_reader(fileno, _wake, future, _READY_READ)
+                if state & _WRITE:
+                    loop.add_writer(fileno, _wake, future, _READY_WRITE)
+                until = deadline if shield_ends is None else shield_ends
+                timer = None
+                if until is not None:
+                    timer = loop.call_at(until, _wake, future, _READY_NONE)
+                ready = None
+                try:
+                    ready = bridge.await_(future)
+                except asyncio.CancelledError as exc:
+                    shield = bridge.Shield.of_caller()
+                    if shield is None or loop.is_closed():
+                        raise
+                    shield_ends = shield.absorb(exc)
+                finally:
+                    if timer is not None:
+                        timer.cancel()
+                    if state & _READ:
+                        loop.remove_reader(fileno)
+                    if state & _WRITE:
+                        loop.remove_writer(fileno)
+                if ready is not None:
+                    state = gen.send(ready)
+                if shield_ends is not None and loop.time() >= shield_ends:
+                    self._give_up()
+                if deadline is not None and loop.time() >= deadline:
+                    raise errors._WaitTimeout("wait timeout expired")
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        except OSError as exc:
+            raise errors.OperationalError("connection socket closed") from exc
+
+    def _give_up(self) -> None:
+        """The end of a shield: the statement's outcome stays unknown to us."""
+        self.pgconn.finish()
+        raise errors.OperationalError(
+            "the server did not answer within the time that a cancelled task gives the end "
+            "of its transaction: the connection is closed, the outcome unknown"
+        )
+
+    def _interrupted(self, gen: Generator[Any, Any, Any], exc: BaseException) -> None:
+        """A wait was cancelled: stop the query at the server, or drop the connection."""
+        if self.owner is not None:
+            self.owner.statement_cancelled(exc)
+        if self.pgconn.transaction_status != _ACTIVE:
+            return
+        if not isinstance(exc, asyncio.CancelledError):
+            # The coroutine is closed, or the process ends: nothing can be waited for.
+            self.pgconn.finish()
+            return
+        try:
+            bridge.await_(self._cancel_and_drain(gen))
+        except errors.QueryCanceled:
+            pass
+        except errors.Error as error:
+            logger.warning("A cancelled query did not end cleanly: %s", error)
+        except BaseException:
+            self.pgconn.finish()  # cancelled again: the state is unknown
+            raise
+        if not self.closed and self.pgconn.transaction_status == _ACTIVE:
+            logger.warning("A cancelled query did not end: its connection is closed.")
+            self.pgconn.finish()
+
+    async def _cancel_and_drain(self, gen: Generator[Any, Any, Any]) -> None:
+        if capabilities.has_cancel_safe():
+            await waiting.wait_conn_async(self._cancel_gen(), interval=0.1, timeout=CANCEL_S)
+        else:
+            await asyncio.to_thread(self.cancel)
+        await waiting.wait_async(gen, self.pgconn.socket, interval=0.1, timeout=DRAIN_S)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether another scope can use this connection as it is."""
+        return (
+            not self.closed
+            and self.pgconn.transaction_status == _IDLE
+            and self._pipeline is None
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether an idle connection looks alive: its server has neither closed it nor spoken.
+
+        A byte on an idle connection is most often the goodbye of a server that restarts.
+        """
+        if self.closed:
+            return False
+        if not waiting._ready(self.pgconn.socket, waiting.WAIT_R):
+            return True
+        try:
+            self.pgconn.consume_input()
+        except psycopg.OperationalError:
+            return False
+        return not self.closed and not waiting._ready(self.pgconn.socket, waiting.WAIT_R)
+
+
+class _Opener(psycopg.AsyncConnection[Any]):
+    """Opens a `LoopConnection` with psycopg's own asynchronous `connect`, look-ups included."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        pgconn = yield from generators.connect(conninfo)
+        return LoopConnection(pgconn)
+
+
+class LoopDatabase:
+    """Stands for the module `psycopg` in the wrapper: the same names, another `connect`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(psycopg, name)
+
+    @staticmethod
+    def connect(**params: Any) -> LoopConnection:
+        if bridge.active():
+            return bridge.await_(_Opener.connect(**params))  # type: ignore[return-value]
+        return LoopConnection.connect(**params)
+
+
+def _wake(future: asyncio.Future[Any], ready: Any) -> None:
+    if not future.done():
+        future.set_result(ready)

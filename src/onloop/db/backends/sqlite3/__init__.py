@@ -1,0 +1,1 @@
+"""SQLite: Django's backend for many tasks on one loop."""

@@ -1,0 +1,200 @@
+"""`django.db.transaction.atomic`, for `async with`, `async def` and tasks that share a block.
+
+Django's own `Atomic.__enter__` and `__exit__` do the work on the wrapper. Around them stands
+what one connection shared by several tasks needs: the node that tells who belongs to the
+block, the turn on the connection, and an end that a cancellation cannot tear apart.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.db import connections
+from django.db.transaction import Atomic, TransactionManagementError
+from django.db.utils import DEFAULT_DB_ALIAS
+
+from onloop import bridge
+from onloop.db import turn
+from onloop.db.turn import Node
+
+# Seconds that COMMIT or ROLLBACK may go on once the task has been cancelled. After that the
+# connection is thrown away, and the server ends the transaction as it sees fit.
+SHIELD_S = 10.0
+
+_enter = Atomic.__enter__
+_exit = Atomic.__exit__
+_decorate = Atomic.__call__
+
+
+def enter(self: Atomic) -> None:
+    """`Atomic.__enter__`: enter the block in the turn of the caller's innermost block."""
+    alias = self.using or DEFAULT_DB_ALIAS
+    wrapper: Any = connections[alias]
+    queue = getattr(wrapper, "turn", None)
+    if queue is None:  # an engine that is not ours
+        _enter(self)
+        return
+    with queue:
+        _enter(self)
+        node = Node(wrapper, self, turn.innermost())
+        node.depth = len(wrapper.atomic_blocks)
+        queue.push(node)
+    if self._from_testcase:
+        turn.set_root(alias, node)
+    else:
+        turn.set_innermost(node)
+
+
+def leave(
+    self: Atomic,
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    tb: TracebackType | None,
+) -> None:
+    """`Atomic.__exit__`: commit or roll back, whole even if the task is cancelled meanwhile.
+
+    Raises `TransactionManagementError` if the block ends as if nothing had happened although
+    it cannot be committed: an inner block of another task is still open, or a statement was
+    cancelled and the cancellation swallowed.
+    """
+    alias = self.using or DEFAULT_DB_ALIAS
+    node = _node_of(self, alias)
+    if node is None:
+        _exit(self, exc_type, exc, tb)
+        return
+    try:
+        if node.ended:
+            if exc_type is None:
+                node.check()
+            return
+        with bridge.Shield(SHIELD_S):
+            node.turn.acquire(node, leaving=True)
+            try:
+                _leave_in_turn(self, node, exc_type, exc, tb)
+            finally:
+                node.turn.release()
+    finally:
+        if self._from_testcase:
+            turn.set_root(alias, None)
+        elif turn.innermost() is node:
+            turn.set_innermost(node.outer)
+
+
+def _leave_in_turn(
+    self: Atomic,
+    node: Node,
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    tb: TracebackType | None,
+) -> None:
+    wrapper = node.wrapper
+    problem = _end_inner_blocks(node)
+    if problem is None and exc_type is None and wrapper.needs_rollback:
+        cancelled = wrapper.cancelled_statement
+        if cancelled is not None:
+            problem = TransactionManagementError(
+                f"A statement of this atomic block on {node.alias!r} was cancelled (a "
+                "time-out, say) and the block was left without an error: it has been rolled "
+                "back. Let the cancellation out of the block, or put what may be cancelled "
+                "into an inner atomic block."
+            )
+            problem.__cause__ = cancelled
+    if problem is not None:
+        exc_type, exc, tb = type(problem), problem, None
+    try:
+        _exit(self, exc_type, exc, tb)
+    finally:
+        if not node.ended:
+            node.turn.pop(node)
+        if not wrapper.needs_rollback:
+            wrapper.cancelled_statement = None
+    if problem is not None:
+        raise problem
+
+
+def _end_inner_blocks(node: Node) -> TransactionManagementError | None:
+    """End blocks that tasks of this one have left open; say so if there were any."""
+    if node.turn.top is node:
+        return None
+    wrapper = node.wrapper
+    inner = node.turn.stack[node.turn.stack.index(node) + 1 :]
+    node.turn.pop(inner[0])
+    surplus = len(wrapper.atomic_blocks) - node.depth
+    if surplus > 0:
+        del wrapper.atomic_blocks[node.depth :]
+        del wrapper.savepoint_ids[-surplus:]
+    return TransactionManagementError(
+        f"This atomic block on {node.alias!r} ended while an inner block, opened by "
+        f"{inner[-1].owner}, was open: everything has been rolled back. Wait for the tasks "
+        "that are made inside a block before it ends, for example with asyncio.TaskGroup."
+    )
+
+
+def _node_of(self: Atomic, alias: str) -> Node | None:
+    """Find the node that `enter` made for this block."""
+    node = turn.innermost(alias)
+    if node is not None and node.atomic is self:
+        return node
+    # Entered in another context (an exit stack that was moved, a fixture): by the wrapper.
+    wrapper: Any = connections[alias]
+    queue = getattr(wrapper, "turn", None)
+    top = None if queue is None else queue.top
+    if top is not None and top.atomic is self:
+        turn.set_innermost(top)
+        return top  # type: ignore[no-any-return]
+    return None
+
+
+def end_for_commit_hooks(wrapper: Any) -> None:
+    """End the outermost block before its `on_commit` callbacks run: they are outside of it."""
+    node = turn.innermost(wrapper.alias)
+    if node is not None and not node.ended and node.wrapper is wrapper:
+        node.turn.pop(node)
+        if turn.innermost() is node:
+            turn.set_innermost(node.outer)
+
+
+async def aenter(self: Atomic) -> None:
+    """`Atomic.__aenter__`."""
+    await bridge.run(enter, self)
+
+
+async def aleave(
+    self: Atomic,
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    tb: TracebackType | None,
+) -> None:
+    """`Atomic.__aexit__`."""
+    await bridge.run(leave, self, exc_type, exc, tb)
+
+
+def decorate(self: Atomic, func: Callable[..., Any]) -> Callable[..., Any]:
+    """`Atomic.__call__`: the decorator, for functions and for `async def`."""
+    if not iscoroutinefunction(func):
+        return _decorate(self, func)
+
+    @functools.wraps(func)
+    async def atomically(*args: Any, **kwargs: Any) -> Any:
+        # A block of its own for each call: two calls at once must not share one.
+        async with type(self)(self.using, self.savepoint, self.durable):  # type: ignore[attr-defined]
+            return await func(*args, **kwargs)
+
+    return atomically
+
+
+def adapt_commit_hook(func: Callable[[], Any]) -> Callable[[], Any]:
+    """Let an `async def` function be an `on_commit` callback."""
+    if not iscoroutinefunction(func):
+        return func
+    return functools.update_wrapper(
+        functools.partial(bridge.async_to_sync(func)), func
+    )
+
+
+__all__ = ["aenter", "aleave", "decorate", "enter", "leave"]
+

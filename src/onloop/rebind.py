@@ -1,0 +1,232 @@
+"""The one table of foreign names that Onloop binds to its own.
+
+Django calls asgiref's `sync_to_async` in some twenty modules to get off the event loop. The
+table says, for each module, where its calls run, and binds the name there; everything that
+Onloop changes in Django or asgiref stands here and nowhere else. It is additive and can be
+taken back (`uninstall`), and a system check compares it with the Django that is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import asgiref.sync
+import django
+from django.apps import apps
+
+from onloop import bridge
+from onloop.db import queryset, transaction
+from onloop.guard import get_running_loop
+
+_MISSING = object()
+
+
+def on_loop(
+    func: Callable[..., Any], *, thread_sensitive: bool = True, executor: Any = None
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Stand for `sync_to_async` in Django's modules: made anew for every call, so kept lean."""
+    return functools.partial(bridge.run, func)
+
+
+def by_session_store(
+    func: Callable[..., Any], *, thread_sensitive: bool = True
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Sessions in the database or in cookies run on the loop, others in a thread."""
+    from django.contrib.sessions.backends import cached_db, db, signed_cookies  # noqa: PLC0415
+
+    store = getattr(func, "__self__", None)
+    kind = store if isinstance(store, type) else type(store)
+    quick = issubclass(kind, db.SessionStore | signed_cookies.SessionStore)
+    if quick and not issubclass(kind, cached_db.SessionStore):
+        return on_loop(func)
+    return asgiref.sync.sync_to_async(func, thread_sensitive=thread_sensitive)
+
+
+async def run_parallel(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Run the async receivers of a signal in parallel, each in a context of its own.
+
+    Django 6's own makes them share one: a transaction that one receiver opens would then be
+    the others' as well. Raises what a single receiver raises, else the group.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coro) for coro in coros]
+    except BaseExceptionGroup as failed:
+        if len(failed.exceptions) == 1:
+            raise failed.exceptions[0] from None
+        raise
+    return [task.result() for task in tasks]
+
+
+class _ThreadedHasher:
+    """A password hasher whose costly part runs in a thread: 0.2 s of CPU hold no loop."""
+
+    def __init__(self, hasher: Any) -> None:
+        self._hasher = hasher
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._hasher, name)
+        if name in ("encode", "verify", "harden_runtime"):
+            return functools.partial(self._in_thread, value)
+        return value
+
+    @staticmethod
+    def _in_thread(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not bridge.active():
+            return method(*args, **kwargs)
+        call = functools.partial(method, *args, **kwargs)
+        return bridge.await_(asyncio.get_running_loop().run_in_executor(None, call))
+
+
+def get_hasher(algorithm: Any = "default") -> Any:
+    """`django.contrib.auth.hashers.get_hasher`, for callers in a bridge with a thread to it."""
+    if isinstance(algorithm, _ThreadedHasher):
+        return algorithm
+    hasher = original("django.contrib.auth.hashers", "get_hasher")(algorithm)
+    return _ThreadedHasher(hasher) if bridge.active() else hasher
+
+
+def call_async_to_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """`asgiref.sync.AsyncToSync.__call__`: inside a bridge, await instead of refusing."""
+    if not self.force_new_loop and bridge.active():
+        return bridge.await_(self.awaitable(*args, **kwargs))
+    return original("asgiref.sync", "AsyncToSync.__call__")(self, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One foreign name and what stands for it.
+
+    `name` may be dotted (`Class.method`). `value` is None where the name is left as it is and
+    stands here to say so. `app`: only where this app is installed. `added`: a name that Django
+    does not have.
+    """
+
+    module: str
+    name: str
+    value: Any
+    where: Literal["loop", "thread", "store", "ours"] = "loop"
+    app: str | None = None
+    since: tuple[int, int] = (5, 2)
+    until: tuple[int, int] = (99, 0)
+    added: bool = False
+
+    @property
+    def applies(self) -> bool:
+        return self.since <= django.VERSION[:2] < self.until and (
+            self.app is None or apps.is_installed(self.app)
+        )
+
+
+def _sites(where: Literal["loop", "thread"], *modules: str, **kwargs: Any) -> list[Binding]:
+    value = on_loop if where == "loop" else None
+    return [Binding(module, "sync_to_async", value, where, **kwargs) for module in modules]
+
+
+_AUTH = "django.contrib.auth"
+
+TABLE: tuple[Binding, ...] = (
+    # Where Django's own `sync_to_async` calls run.
+    *_sites(
+        "loop",
+        "django.core.handlers.base",
+        "django.core.handlers.exception",
+        "django.db.models.base",
+        "django.db.models.fields.related_descriptors",
+        "django.db.models.query",
+        "django.dispatch.dispatcher",
+        "django.http.response",
+        "django.utils.deprecation",
+    ),
+    *_sites("loop", "django.core.paginator", since=(6, 0)),
+    *_sites("loop", "django.contrib.auth.backends", "django.contrib.auth.decorators", app=_AUTH),
+    *_sites("loop", "django.contrib.auth.middleware", app=_AUTH, until=(6, 0)),
+    *_sites("loop", "django.contrib.contenttypes.fields", app="django.contrib.contenttypes"),
+    *_sites("loop", "django.contrib.sessions.backends.db", app="django.contrib.sessions"),
+    Binding(
+        "django.contrib.sessions.backends.base", "sync_to_async", by_session_store, "store",
+        app="django.contrib.sessions",
+    ),
+    # Hashing a password is CPU work; caches and files block; tasks are as their backend says.
+    *_sites("thread", "django.contrib.auth", "django.contrib.auth.hashers",
+            app=_AUTH, since=(6, 0)),
+    *_sites("thread", "django.contrib.staticfiles.handlers", app="django.contrib.staticfiles"),
+    *_sites("thread", "django.core.cache.backends.base", "django.core.handlers.asgi",
+            "django.test.client"),
+    *_sites("thread", "django.tasks.base", "django.tasks.backends.base", since=(6, 0)),
+    # What else is Onloop's.
+    Binding("asgiref.sync", "AsyncToSync.__call__", call_async_to_sync, "ours"),
+    Binding("django.contrib.auth.hashers", "get_hasher", get_hasher, "ours", app=_AUTH),
+    Binding("django.db.models", "QuerySet.alist", queryset.alist, "ours", added=True),
+    Binding("django.db.models", "Manager.alist", queryset.manager_alist, "ours", added=True),
+    Binding("django.db.transaction", "Atomic.__aenter__", transaction.aenter, "ours", added=True),
+    Binding("django.db.transaction", "Atomic.__aexit__", transaction.aleave, "ours", added=True),
+    Binding("django.db.transaction", "Atomic.__call__", transaction.decorate, "ours"),
+    Binding("django.db.transaction", "Atomic.__enter__", transaction.enter, "ours"),
+    Binding("django.db.transaction", "Atomic.__exit__", transaction.leave, "ours"),
+    Binding("django.dispatch.dispatcher", "_run_parallel", run_parallel, "ours", since=(6, 0)),
+    Binding("django.utils.asyncio", "get_running_loop", get_running_loop, "ours"),
+)  # fmt: skip
+
+_originals: dict[tuple[str, str], Any] = {}
+
+
+def original(module: str, name: str) -> Any:
+    """Return what a bound name was before."""
+    return _originals[module, name]
+
+
+def install() -> None:
+    """Bind every name of the table that applies to the installed Django and apps."""
+    for entry in TABLE:
+        key = (entry.module, entry.name)
+        if entry.value is None or not entry.applies or key in _originals:
+            continue
+        owner, name = _owner(entry)
+        before = vars(owner).get(name, _MISSING)
+        if before is _MISSING and not entry.added and not hasattr(owner, name):
+            continue  # `missing` reports it
+        _originals[key] = before if before is not _MISSING or entry.added else getattr(owner, name)
+        setattr(owner, name, entry.value)
+
+
+def uninstall() -> None:
+    """Put every bound name back as it was."""
+    for entry in TABLE:
+        before = _originals.pop((entry.module, entry.name), None)
+        if before is None:
+            continue
+        owner, name = _owner(entry)
+        if before is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+
+def missing() -> list[str]:
+    """Name the entries that apply but whose target the installed Django does not have."""
+    gone = []
+    for entry in TABLE:
+        if not entry.applies:
+            continue
+        try:
+            owner, name = _owner(entry)
+        except (ImportError, AttributeError):
+            gone.append(f"{entry.module}.{entry.name}")
+            continue
+        if not entry.added and not hasattr(owner, name):
+            gone.append(f"{entry.module}.{entry.name}")
+    return gone
+
+
+def _owner(entry: Binding) -> tuple[Any, str]:
+    owner: Any = importlib.import_module(entry.module)
+    *path, name = entry.name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    return owner, name
