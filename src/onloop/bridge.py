@@ -299,7 +299,7 @@ def sync_to_async(
             "Use asgiref.sync.sync_to_async to run code in a thread."
         )
     if (
-        not callable(func)
+        not callable(func)  # type: ignore[redundant-expr]
         or asgiref.sync.iscoroutinefunction(func)
         or asgiref.sync.iscoroutinefunction(getattr(func, "__call__", func))  # noqa: B004
     ):
@@ -394,7 +394,7 @@ class BridgedCoroutine(Coroutine[Any, Any, T]):
 
 
 class TaskFactory:
-    """Creates tasks as the factory that it found would, bridged where `bridge_tasks` says so."""
+    """Creates tasks as the factory it found would, bridged where `bridge_tasks` says so."""
 
     def __init__(self, inner: Callable[..., Any] | None) -> None:
         self.inner = inner

@@ -9,7 +9,8 @@ import sysconfig
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register as register_check
+from django.core import checks
+from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
@@ -18,19 +19,20 @@ from onloop.db.backends.base import ScopedWrapper, pool_options
 
 
 def register() -> None:
-    register_check(check_python)
-    register_check(check_table)
-    register_check(check_settings)
-    register_check(check_databases)
+    checks.register(check_python)
+    checks.register(check_table)
+    checks.register(check_settings)
+    checks.register(check_databases)
 
 
 def check_python(**kwargs: Any) -> list[CheckMessage]:
     problem = None
     if platform.python_implementation() != "CPython":
         problem = platform.python_implementation()
-    elif sysconfig.get_config_var("Py_GIL_DISABLED") and not getattr(
-        sys, "_is_gil_enabled", lambda: True
-    )():
+    elif (
+        sysconfig.get_config_var("Py_GIL_DISABLED")
+        and not getattr(sys, "_is_gil_enabled", lambda: True)()
+    ):
         problem = "a free-threaded build of Python"
     if problem is None:
         return []
@@ -54,7 +56,7 @@ def check_table(**kwargs: Any) -> list[CheckMessage]:
     ]
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         messages.append(
-            Warning(
+            checks.Warning(
                 "DJANGO_ALLOW_ASYNC_UNSAFE is set: queries outside a bridge block the loop.",
                 hint="Unset it; inside a bridge synchronous code may wait without it.",
                 id="onloop.W001",
@@ -83,7 +85,7 @@ def check_databases(
         wrapper = connections[alias]
         if not isinstance(wrapper, ScopedWrapper):
             messages.append(
-                Warning(
+                checks.Warning(
                     f"The database {alias!r} uses {engine}, which blocks the event loop.",
                     hint="Use onloop.db.backends.postgresql or onloop.db.backends.sqlite3, or "
                     "put their mixin in front of your own DatabaseWrapper.",
@@ -97,7 +99,7 @@ def check_databases(
             messages.append(Error(str(exc), id="onloop.E004"))
         if settings_dict["CONN_MAX_AGE"] != 0 and wrapper.vendor == "postgresql":
             pooled = bool(settings_dict["OPTIONS"].get("pool"))
-            kind = Error if pooled else Warning
+            kind = Error if pooled else checks.Warning
             messages.append(
                 kind(
                     f"CONN_MAX_AGE of the database {alias!r} has no meaning with a pool.",

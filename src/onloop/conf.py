@@ -70,7 +70,9 @@ def _check(given: dict[str, Any]) -> Settings:
             raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a number of seconds above 0.")
     seconds = values.get("TURN_TIMEOUT", 1.0)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise ImproperlyConfigured('ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.')
+        raise ImproperlyConfigured(
+            'ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.'
+        )
     if values.get("SYNC_VIEWS", "thread") not in ("thread", "loop"):
         raise ImproperlyConfigured('ONLOOP["SYNC_VIEWS"] must be "thread" or "loop".')
     return Settings(**values)

@@ -129,6 +129,7 @@ def _sites(where: Literal["loop", "thread"], *modules: str, **kwargs: Any) -> li
 
 
 _AUTH = "django.contrib.auth"
+_TRANSACTION = "django.db.transaction"
 
 TABLE: tuple[Binding, ...] = (
     # Where Django's own `sync_to_async` calls run.
@@ -144,7 +145,8 @@ TABLE: tuple[Binding, ...] = (
         "django.utils.deprecation",
     ),
     *_sites("loop", "django.core.paginator", since=(6, 0)),
-    *_sites("loop", "django.contrib.auth.backends", "django.contrib.auth.decorators", app=_AUTH),
+    *_sites("loop", "django.contrib.auth.backends", app=_AUTH),
+    *_sites("loop", "django.contrib.auth.decorators", app=_AUTH),
     *_sites("loop", "django.contrib.auth.middleware", app=_AUTH, until=(6, 0)),
     *_sites("loop", "django.contrib.contenttypes.fields", app="django.contrib.contenttypes"),
     *_sites("loop", "django.contrib.sessions.backends.db", app="django.contrib.sessions"),
@@ -164,11 +166,11 @@ TABLE: tuple[Binding, ...] = (
     Binding("django.contrib.auth.hashers", "get_hasher", get_hasher, "ours", app=_AUTH),
     Binding("django.db.models", "QuerySet.alist", queryset.alist, "ours", added=True),
     Binding("django.db.models", "Manager.alist", queryset.manager_alist, "ours", added=True),
-    Binding("django.db.transaction", "Atomic.__aenter__", transaction.aenter, "ours", added=True),
-    Binding("django.db.transaction", "Atomic.__aexit__", transaction.aleave, "ours", added=True),
-    Binding("django.db.transaction", "Atomic.__call__", transaction.decorate, "ours"),
-    Binding("django.db.transaction", "Atomic.__enter__", transaction.enter, "ours"),
-    Binding("django.db.transaction", "Atomic.__exit__", transaction.leave, "ours"),
+    Binding(_TRANSACTION, "Atomic.__aenter__", transaction.aenter, "ours", added=True),
+    Binding(_TRANSACTION, "Atomic.__aexit__", transaction.aleave, "ours", added=True),
+    Binding(_TRANSACTION, "Atomic.__call__", transaction.decorate, "ours"),
+    Binding(_TRANSACTION, "Atomic.__enter__", transaction.enter, "ours"),
+    Binding(_TRANSACTION, "Atomic.__exit__", transaction.leave, "ours"),
     Binding("django.dispatch.dispatcher", "_run_parallel", run_parallel, "ours", since=(6, 0)),
     Binding("django.utils.asyncio", "get_running_loop", get_running_loop, "ours"),
 )  # fmt: skip
@@ -191,7 +193,9 @@ def install() -> None:
         before = vars(owner).get(name, _MISSING)
         if before is _MISSING and not entry.added and not hasattr(owner, name):
             continue  # `missing` reports it
-        _originals[key] = before if before is not _MISSING or entry.added else getattr(owner, name)
+        _originals[key] = (
+            before if before is not _MISSING or entry.added else getattr(owner, name)
+        )
         setattr(owner, name, entry.value)
 
 

@@ -168,7 +168,10 @@ def convert_exceptions(get_response: Handler) -> Handler:
 
 def _unavailable(request: HttpRequest, exc: DatabaseUnavailable) -> HttpResponse:
     response = HttpResponse(
-        "Service Unavailable", status=503, content_type="text/plain", headers={"Retry-After": "1"}
+        "Service Unavailable",
+        status=503,
+        content_type="text/plain",
+        headers={"Retry-After": "1"},
     )
     log_response(
         "Service Unavailable: %s (%s)",
@@ -208,7 +211,7 @@ def _as_async(handler: Handler) -> Callable[[HttpRequest], Any]:
 
 def _as_sync(method: Callable[..., Any]) -> Callable[..., Any]:
     if not iscoroutinefunction(method) and not iscoroutinefunction(
-        getattr(type(method), "__call__", None)
+        getattr(type(method), "__call__", None)  # noqa: B004
     ):
         return method
 

@@ -11,14 +11,15 @@ import asyncio
 import io
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.db import connections
 from django.http import FileResponse
 from django.urls import set_script_prefix
 from django.utils import timezone, translation
@@ -30,7 +31,7 @@ from onloop.asgi.response import ClientLeft, send_response
 from onloop.bridge import await_
 from onloop.db.scope import Scope
 
-Message = dict[str, Any]
+Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -58,13 +59,14 @@ class OnloopHandler(Chain, ASGIHandler):
         translation.deactivate()
         timezone.deactivate()
         scope = Scope.begin()
-        threads = ThreadSensitiveContext()
+        threads: Any = ThreadSensitiveContext()
         try:
             await_(threads.__aenter__())
             try:
                 self._handle(asgi_scope, receive, send)
             finally:
-                await_(threads.__aexit__(None, None, None))
+                if threads in SyncToAsync.context_to_thread_executor:
+                    await_(_end_thread(threads))
         finally:
             scope.end()
 
@@ -74,7 +76,7 @@ class OnloopHandler(Chain, ASGIHandler):
         except RequestAborted:
             return
         client = Client(receive)
-        response = None
+        response: Any = None
         try:
             set_script_prefix(get_script_prefix(asgi_scope))
             signals.request_started.send(sender=self.__class__, scope=asgi_scope)
@@ -88,7 +90,7 @@ class OnloopHandler(Chain, ASGIHandler):
         except ClientLeft:
             pass
         except asyncio.CancelledError:
-            if not client.left:
+            if not client.left_alone:
                 raise
         finally:
             client.done()
@@ -134,6 +136,17 @@ class OnloopHandler(Chain, ASGIHandler):
         return spooled
 
 
+async def _end_thread(threads: Any) -> None:
+    """End the request's thread, and the connections that user code opened in it.
+
+    What runs in `asgiref.sync.sync_to_async` has Django's stock connections.
+    """
+    try:
+        await sync_to_async(connections.close_all, thread_sensitive=True)()
+    finally:
+        await threads.__aexit__(None, None, None)
+
+
 class Client:
     """Watches for the client's leaving, and cancels the request's task when it does.
 
@@ -171,9 +184,13 @@ class Client:
         if self._watch is None:
             return
         self._watch.cancel()
-        if self.left and self._task.cancelling():
-            if self._task.uncancel() == 0:
-                _swallow_pending_cancel()
+        if self.left and self._task.uncancel() == 0:
+            _swallow_pending_cancel()
+
+    @property
+    def left_alone(self) -> bool:
+        """The client's leaving is all that the request is cancelled for."""
+        return self.left and self._task.cancelling() == 1
 
 
 def _swallow_pending_cancel() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,16 +20,16 @@ logger = logging.getLogger("onloop.asgi")
 
 
 async def serve_lifespan(
-    receive: Callable[[], Awaitable[dict[str, Any]]],
-    send: Callable[[dict[str, Any]], Awaitable[None]],
+    receive: Callable[[], Awaitable[Mapping[str, Any]]],
+    send: Callable[[Mapping[str, Any]], Awaitable[None]],
 ) -> None:
     """Serve the ASGI lifespan protocol, in a scope and a bridge of its own."""
     await bridge.run(_serve, receive, send)
 
 
 def _serve(
-    receive: Callable[[], Awaitable[dict[str, Any]]],
-    send: Callable[[dict[str, Any]], Awaitable[None]],
+    receive: Callable[[], Awaitable[Mapping[str, Any]]],
+    send: Callable[[Mapping[str, Any]], Awaitable[None]],
 ) -> None:
     scope = Scope.begin()
     stack = AsyncExitStack()
@@ -74,7 +74,7 @@ def start(stack: AsyncExitStack) -> None:
         if isinstance(wrapper, ScopedWrapper) and wrapper.can_pool():
             try:
                 warm(wrapper)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever is wrong with it
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from onloop.bridge import await_
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-class ClientLeft(Exception):  # noqa: N818 - no error: clients leave
+class ClientLeft(Exception):
     """The server says by an `OSError` that the client is gone (ASGI 2.4)."""
 
 

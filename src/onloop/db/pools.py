@@ -47,11 +47,11 @@ def close_pools(
 ) -> None:
     """Close the pools of one loop or of all, dead ones included; from any thread."""
     with _guard:
-        closing = []
+        closing: list[Pool[Any]] = []
         for owner in list(_pools) if loop is None else [loop]:
             mine = _pools.get(owner, {})
-            for key in [key for key in mine if alias in (None, key[0])]:
-                closing.append(mine.pop(key))
+            keys = [key for key in mine if alias in (None, key[0])]
+            closing.extend(mine.pop(key) for key in keys)
             if not mine:
                 _pools.pop(owner, None)
     for pool in closing:

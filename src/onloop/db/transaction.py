@@ -43,7 +43,7 @@ def enter(self: Atomic) -> None:
         node = Node(wrapper, self, turn.innermost())
         node.depth = len(wrapper.atomic_blocks)
         queue.push(node)
-    if self._from_testcase:
+    if getattr(self, "_from_testcase", False):
         turn.set_root(alias, node)
     else:
         turn.set_innermost(node)
@@ -78,7 +78,7 @@ def leave(
             finally:
                 node.turn.release()
     finally:
-        if self._from_testcase:
+        if getattr(self, "_from_testcase", False):
             turn.set_root(alias, None)
         elif turn.innermost() is node:
             turn.set_innermost(node.outer)
@@ -191,10 +191,4 @@ def adapt_commit_hook(func: Callable[[], Any]) -> Callable[[], Any]:
     """Let an `async def` function be an `on_commit` callback."""
     if not iscoroutinefunction(func):
         return func
-    return functools.update_wrapper(
-        functools.partial(bridge.async_to_sync(func)), func
-    )
-
-
-__all__ = ["aenter", "aleave", "decorate", "enter", "leave"]
-
+    return functools.update_wrapper(functools.partial(bridge.async_to_sync(func)), func)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -36,7 +36,23 @@ _WITHOUT_MEANING = frozenset({
 })  # fmt: skip
 
 
-class ScopedWrapper(BaseDatabaseWrapper):
+if TYPE_CHECKING:
+
+    class _Base(BaseDatabaseWrapper):
+        """What the stubs leave out of Django's class."""
+
+        Database: Any
+
+        def _cursor(self, name: str | None = None) -> Any: ...
+        def _close(self) -> None: ...
+        def _set_autocommit(self, autocommit: bool) -> None: ...
+        def is_in_memory_db(self) -> bool: ...
+
+else:
+    _Base = BaseDatabaseWrapper
+
+
+class ScopedWrapper(_Base):
     """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
 
     scope: Scope | None = None
@@ -148,7 +164,7 @@ class ScopedWrapper(BaseDatabaseWrapper):
             return self.connection
         except BaseException as exc:
             connection, self.connection = self.connection, None
-            if connection is not None:
+            if connection is not None and self.can_pool():
                 connection.close()
             if isinstance(exc, self.Database.OperationalError | OperationalError) and not (
                 isinstance(exc, DatabaseUnavailable)
@@ -284,9 +300,7 @@ class ScopedWrapper(BaseDatabaseWrapper):
             self.cancelled_statement = exc
 
     def on_commit(self, func: Callable[[], Any], robust: bool = False) -> None:
-        super().on_commit(
-            transaction.adapt_commit_hook(func) if callable(func) else func, robust
-        )
+        super().on_commit(transaction.adapt_commit_hook(func), robust)
 
     def run_and_clear_commit_hooks(self) -> None:
         transaction.end_for_commit_hooks(self)

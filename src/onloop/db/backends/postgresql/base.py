@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db.backends.postgresql import base
+from psycopg import IsolationLevel
 
 from onloop.db.backends.base import ScopedWrapper, WatchedCursor
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
@@ -30,6 +31,7 @@ class PostgreSQLMixin(ScopedWrapper):
 
     Database: Any = LoopDatabase()
     pool_driver = PsycopgDriver()
+    _connection_pools: dict[str, Any]
 
     @property
     def pool(self) -> Any:
@@ -58,7 +60,8 @@ class PostgreSQLMixin(ScopedWrapper):
         cursor = super().create_cursor(name)
         if not isinstance(cursor, WatchedCursor):
             # Django names the class of its server-side cursors itself.
-            cursor.__class__ = _watched(type(cursor))
+            kind: Any = type(cursor)
+            cursor.__class__ = _watched(kind)
         self.watch_cursor(cursor)
         return cursor
 
@@ -66,6 +69,8 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
             connection.owner = self
+            level = connection.isolation_level
+            self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
 
     def in_transaction(self) -> bool:
         connection: Any = self.connection
@@ -77,7 +82,8 @@ class DatabaseWrapper(PostgreSQLMixin, base.DatabaseWrapper):
 
 
 @lru_cache(maxsize=64)
-def _watched(cursor_class: type) -> type:
+def _watched(cursor_class: Any) -> Any:
+    """Return `cursor_class` as a `WatchedCursor`."""
     if issubclass(cursor_class, WatchedCursor):
         return cursor_class
     return type(cursor_class.__name__, (WatchedCursor, cursor_class), {})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import Generator
 from typing import Any, TypeVar
 
@@ -32,11 +33,11 @@ T = TypeVar("T")
 CANCEL_S = 5.0
 DRAIN_S = 5.0
 
-_READ = int(waiting.WAIT_R)
-_WRITE = int(waiting.WAIT_W)
-_READY_READ = waiting.READY_R
-_READY_WRITE = waiting.READY_W
-_READY_NONE = waiting.READY_NONE
+_READ = int(waiting.Wait.R)
+_WRITE = int(waiting.Wait.W)
+_READY_READ = waiting.Ready.R
+_READY_WRITE = waiting.Ready.W
+_READY_NONE = waiting.Ready.NONE
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 
@@ -143,7 +144,7 @@ class LoopConnection(psycopg.Connection[Any]):
             bridge.await_(self._cancel_and_drain(gen))
         except errors.QueryCanceled:
             pass
-        except errors.Error as error:
+        except (TimeoutError, errors.Error) as error:
             logger.warning("A cancelled query did not end cleanly: %s", error)
         except BaseException:
             self.pgconn.finish()  # cancelled again: the state is unknown
@@ -153,11 +154,13 @@ class LoopConnection(psycopg.Connection[Any]):
             self.pgconn.finish()
 
     async def _cancel_and_drain(self, gen: Generator[Any, Any, Any]) -> None:
-        if capabilities.has_cancel_safe():
-            await waiting.wait_conn_async(self._cancel_gen(), interval=0.1, timeout=CANCEL_S)
-        else:
-            await asyncio.to_thread(self.cancel)
-        await waiting.wait_async(gen, self.pgconn.socket, interval=0.1, timeout=DRAIN_S)
+        async with asyncio.timeout(CANCEL_S):
+            if capabilities.has_cancel_safe():
+                await waiting.wait_conn_async(self._cancel_gen(), interval=0.1)
+            else:
+                await asyncio.to_thread(self.cancel)
+        async with asyncio.timeout(DRAIN_S):
+            await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
 
     @property
     def is_clean(self) -> bool:
@@ -176,13 +179,14 @@ class LoopConnection(psycopg.Connection[Any]):
         """
         if self.closed:
             return False
-        if not waiting._ready(self.pgconn.socket, waiting.WAIT_R):
+        if not _readable(self.pgconn.socket):
             return True
         try:
             self.pgconn.consume_input()
         except psycopg.OperationalError:
             return False
-        return not self.closed and not waiting._ready(self.pgconn.socket, waiting.WAIT_R)
+        closed: bool = self.closed  # `consume_input` finds it out
+        return not closed and not _readable(self.pgconn.socket)
 
 
 class _Opener(psycopg.AsyncConnection[Any]):
@@ -205,6 +209,12 @@ class LoopDatabase:
         if bridge.active():
             return bridge.await_(_Opener.connect(**params))  # type: ignore[return-value]
         return LoopConnection.connect(**params)
+
+
+def _readable(fileno: int) -> bool:
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _wake(future: asyncio.Future[Any], ready: Any) -> None:
