@@ -40,6 +40,7 @@ class Bridge(greenlet):
     __sqlalchemy_greenlet_provider__ = True
 
     task: asyncio.Task[Any]
+    loop: asyncio.AbstractEventLoop
     # The coroutine was closed: nothing can be awaited any more, only cleaned up.
     closing: bool = False
     # Called once, before the bridge first hands a future to the loop. The request handler
@@ -54,7 +55,8 @@ def current() -> Bridge | None:
     child's first step runs inside its parent's greenlet, and must not wait there.
     """
     bridge = getcurrent()
-    if type(bridge) is Bridge and bridge.task is _current_task():
+    # With the loop named, `current_task` does not mind that it has ended.
+    if type(bridge) is Bridge and bridge.task is _current_task(bridge.loop):
         return bridge
     return None
 
@@ -62,7 +64,7 @@ def current() -> Bridge | None:
 def active() -> bool:
     """Tell whether the caller runs inside a bridge *of the current task*."""
     bridge = getcurrent()
-    return type(bridge) is Bridge and bridge.task is _current_task()
+    return type(bridge) is Bridge and bridge.task is _current_task(bridge.loop)
 
 
 def await_(awaitable: Awaitable[T]) -> T:
@@ -71,10 +73,13 @@ def await_(awaitable: Awaitable[T]) -> T:
     Returns what the awaitable returns and raises what it raises; a cancellation of the task
     arrives here as `asyncio.CancelledError`.
 
-    Raises `onloop.errors.BridgeRequired` where there is no bridge of the current task.
+    Raises `onloop.errors.BridgeRequired` where there is no bridge of the current task, and
+    `GeneratorExit` where there will be no more waiting because its coroutine was closed.
     """
     bridge = getcurrent()
-    if type(bridge) is not Bridge or bridge.task is not _current_task():
+    if type(bridge) is not Bridge or (
+        bridge.task is not _current_task(bridge.loop) and not bridge.closing
+    ):
         if isinstance(awaitable, Coroutine):
             awaitable.close()
         raise BridgeRequired(
@@ -147,22 +152,26 @@ def _drive(
     fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Any, Any, T]:
     """Drive one bridge: yield what it waits for, send in what comes back."""
-    task = _current_task()
+    try:
+        task = _current_task()
+    except RuntimeError:
+        task = None
     if task is None:
         raise LoopRequired("onloop.bridge.run() must be awaited inside an asyncio task.")
     caller = getcurrent()
     bridge = Bridge(fn, caller)
     bridge.task = task
+    bridge.loop = task.get_loop()
     bridge.gr_context = caller.gr_context
     out = bridge.switch(*args, **kwargs)
     while not bridge.dead:
         thrown: BaseException | None = None
         sent: Any = None
         try:
-            if out is None or getattr(out, "_asyncio_future_blocking", None) is not None:
+            if out is None or getattr(out, "_asyncio_future_blocking", False):
                 sent = yield out
             else:
-                # SQLAlchemy hands over whole awaitables.
+                # SQLAlchemy hands over whole awaitables, futures that nobody awaits yet too.
                 sent = yield from out.__await__()
         except GeneratorExit:
             _unwind(bridge)
@@ -231,6 +240,8 @@ class Shield:
 
     def __enter__(self) -> Shield:
         self._outer = Shield._active.get()
+        outer = Shield.of_caller()
+        self.deadline = None if outer is None else outer.deadline
         self._bridge = current()
         Shield._active.set(self)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +17,7 @@ class Settings:
     dotted prefixes (`"django.contrib.admin"`) of views that run there whatever `SYNC_VIEWS`
     says. `LIFESPAN`: dotted paths of functions without arguments that return an async context
     manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
+    waits for the connection of its transaction while another task or thread uses it.
     """
 
     SYNC_VIEWS: str = "thread"
@@ -62,14 +64,17 @@ def _check(given: dict[str, Any]) -> Settings:
     for name in ("ON_LOOP", "IN_THREAD", "LIFESPAN"):
         if name in values:
             value = values[name]
-            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+            if not isinstance(value, list | tuple | set | frozenset) or not all(
+                isinstance(item, str) for item in value
+            ):
                 raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of dotted paths.")
             values[name] = tuple(value)
-        value = values.get(name, 1.0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a number of seconds above 0.")
     seconds = values.get("TURN_TIMEOUT", 1.0)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not 0 < seconds < math.inf
+    ):
         raise ImproperlyConfigured(
             'ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.'
         )

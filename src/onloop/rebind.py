@@ -206,9 +206,8 @@ def uninstall() -> None:
         if before is None:
             continue
         owner, name = _owner(entry)
-        if before is _MISSING:
-            delattr(owner, name)
-        else:
+        delattr(owner, name)  # what was inherited shows again
+        if before is not _MISSING and getattr(owner, name, None) is not before:
             setattr(owner, name, before)
 
 

@@ -10,9 +10,12 @@ was given something that it must pass on.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from typing import Generic, TypeVar
+
+from greenlet import getcurrent
 
 from onloop import bridge
 from onloop.errors import BridgeRequired
@@ -23,7 +26,8 @@ T = TypeVar("T")
 class Waiter(Generic[T]):
     """One caller that waits for one value.
 
-    Raises `BridgeRequired` on a loop's thread outside a bridge, where waiting would block.
+    Raises `BridgeRequired` on a loop's thread outside a bridge, where waiting would block, and
+    `GeneratorExit` in a bridge whose coroutine was closed.
     """
 
     __slots__ = ("_event", "_future", "_loop", "_thread", "done", "value")
@@ -35,6 +39,9 @@ class Waiter(Generic[T]):
         self._future: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: threading.Event | None = None
+        here = getcurrent()
+        if type(here) is bridge.Bridge and here.closing:
+            raise GeneratorExit
         if bridge.active():
             self._loop = asyncio.get_running_loop()
             self._thread = threading.get_ident()
@@ -53,43 +60,50 @@ class Waiter(Generic[T]):
         if self._loop is None:
             assert self._event is not None
             self._event.set()
-        elif threading.get_ident() == self._thread:
-            self._wake()
         else:
             try:
-                self._loop.call_soon_threadsafe(self._wake)
+                if threading.get_ident() == self._thread:
+                    self._wake()
+                else:
+                    self._loop.call_soon_threadsafe(self._wake)
             except RuntimeError:
-                pass  # that loop is closed, and with it every task that could wait
+                pass  # `gone` meanwhile
+
+    @property
+    def gone(self) -> bool:
+        """The loop is closed, and with it every task that could wait."""
+        return self._loop is not None and self._loop.is_closed()
 
     def wait(self, timeout_s: float | None) -> bool:
         """Wait until `set`; return False after `timeout_s` seconds without it.
 
-        A cancellation is raised at once, or kept where a `bridge.Shield` stands. Whatever way
-        it ends, the owner must look at `done` under its lock.
+        A cancellation is raised at once. Where a `bridge.Shield` stands it is kept instead, and
+        the wait ends at the shield's bound at the latest. Whatever way it ends, the owner must
+        look at `done` under its lock.
         """
         if self._event is not None:
             return self._event.wait(timeout_s)
         loop = self._loop
         assert loop is not None
-        deadline = None if timeout_s is None else loop.time() + timeout_s
-        timer = None if deadline is None else loop.call_at(deadline, self._wake)
-        try:
-            while not self.done:
-                if deadline is not None and loop.time() >= deadline:
-                    return False
-                self._future = loop.create_future()
-                try:
-                    bridge.await_(self._future)
-                except asyncio.CancelledError as exc:
-                    shield = bridge.Shield.of_caller()
-                    if shield is None:
-                        raise
-                    shield.absorb(exc)
-            return True
-        finally:
-            self._future = None
-            if timer is not None:
-                timer.cancel()
+        deadline = math.inf if timeout_s is None else loop.time() + timeout_s
+        shield = bridge.Shield.of_caller()
+        if shield is not None and shield.deadline is not None:
+            deadline = min(deadline, shield.deadline)
+        while not self.done and loop.time() < deadline:
+            self._future = loop.create_future()
+            # Set anew each time: uvloop rounds to milliseconds, so a timer may be early.
+            timer = None if deadline == math.inf else loop.call_at(deadline, self._wake)
+            try:
+                bridge.await_(self._future)
+            except asyncio.CancelledError as exc:
+                if shield is None:
+                    raise
+                deadline = min(deadline, shield.absorb(exc))
+            finally:
+                self._future = None
+                if timer is not None:
+                    timer.cancel()
+        return self.done
 
     def _wake(self) -> None:
         if self._future is not None and not self._future.done():
@@ -130,15 +144,18 @@ class FifoLock:
         with self._guard:
             if waiter.done:
                 return False
-            self._waiting.remove(waiter)
+            if not waiter.gone:
+                self._waiting.remove(waiter)
             return True
 
     def release(self) -> None:
         with self._guard:
-            if self._waiting:
-                self._waiting.popleft().set(None)
-            else:
-                self.locked = False
+            while self._waiting:
+                waiter = self._waiting.popleft()
+                if not waiter.gone:
+                    waiter.set(None)
+                    return
+            self.locked = False
 
 
 def pause(seconds: float) -> None:

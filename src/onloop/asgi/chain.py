@@ -28,6 +28,7 @@ from django.utils.module_loading import import_string
 from onloop import bridge
 from onloop.asgi.places import Place, place_of
 from onloop.bridge import await_
+from onloop.db import turn
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.scope import current_scope
 
@@ -138,15 +139,35 @@ class Chain(BaseHandler):
 
 
 async def _call_in_thread(view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call `view` in the request's thread, with the request's scope lent to it."""
+    """Call `view` in the request's thread, with the request's scope lent to it.
+
+    A thread cannot be cancelled. A request that is cancelled waits for it, however often it is
+    told: its connections must not be taken away from the thread.
+    """
     scope = current_scope()
     assert scope is not None
+    node = turn.innermost()
 
     def lent() -> Any:
         with scope.lend():
             return view(*args, **kwargs)
 
-    return await sync_to_async(lent, thread_sensitive=True)()
+    try:
+        return await sync_to_async(lent, thread_sensitive=True)()
+    except asyncio.CancelledError:
+        # asgiref has copied the context variables of the thread, which is inside its blocks.
+        turn.set_innermost(node)
+        free = asyncio.ensure_future(sync_to_async(_nothing, thread_sensitive=True)())
+        while not free.done():
+            try:
+                await asyncio.shield(free)
+            except asyncio.CancelledError:
+                pass  # raised below, once for all
+        raise
+
+
+def _nothing() -> None:
+    """What the thread does next is proof that it is done with what it did."""
 
 
 def convert_exceptions(get_response: Handler) -> Handler:

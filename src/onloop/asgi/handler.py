@@ -12,9 +12,10 @@ import io
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted
@@ -59,14 +60,18 @@ class OnloopHandler(Chain, ASGIHandler):
         translation.deactivate()
         timezone.deactivate()
         scope = Scope.begin()
-        threads: Any = ThreadSensitiveContext()
+        # Not entered: inside another context it would do nothing, and the request before left
+        # its own behind.
+        threads = ThreadSensitiveContext()
+        token = SyncToAsync.thread_sensitive_context.set(threads)
         try:
-            await_(threads.__aenter__())
             try:
                 self._handle(asgi_scope, receive, send)
             finally:
-                if threads in SyncToAsync.context_to_thread_executor:
-                    await_(_end_thread(threads))
+                SyncToAsync.thread_sensitive_context.reset(token)
+                executor = SyncToAsync.context_to_thread_executor.pop(threads, None)
+                if executor is not None:
+                    await_(_end_thread(executor))
         finally:
             scope.end()
 
@@ -136,15 +141,15 @@ class OnloopHandler(Chain, ASGIHandler):
         return spooled
 
 
-async def _end_thread(threads: Any) -> None:
+async def _end_thread(executor: Executor) -> None:
     """End the request's thread, and the connections that user code opened in it.
 
-    What runs in `asgiref.sync.sync_to_async` has Django's stock connections.
+    What runs in `asgiref.sync.sync_to_async` has Django's stock connections. They are closed
+    once the thread is free, also if nobody waits for it any more.
     """
-    try:
-        await sync_to_async(connections.close_all, thread_sensitive=True)()
-    finally:
-        await threads.__aexit__(None, None, None)
+    closing = executor.submit(connections.close_all)
+    executor.shutdown(wait=False)
+    await asyncio.shield(asyncio.wrap_future(closing))
 
 
 class Client:
@@ -198,4 +203,6 @@ def _swallow_pending_cancel() -> None:
     try:
         await_(asyncio.sleep(0))
     except asyncio.CancelledError:
-        pass
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # the server's, which came just now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from onloop.bridge import await_
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+# Seconds that a stream which never waits may hold the loop. Servers whose client is gone drop
+# what is sent without waiting; only the loop can tell the request of it.
+TURN_S = 0.01
 
 
 class ClientLeft(Exception):
@@ -31,9 +36,24 @@ def send_response(response: Any, send: Send, chunk_size: int) -> None:
     elif response.is_async:
         await_(_stream(response, send, chunk_size))
     else:
+        pace = Pace()
         for part in response:
             _send_part(send, part, chunk_size)
+            pace.step()
         _send(send, {"type": "http.response.body"})
+
+
+class Pace:
+    """Lets others on the loop have their turn in a stream that never waits."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._until = self._time() + TURN_S
+
+    def step(self) -> None:
+        if self._time() >= self._until:
+            await_(asyncio.sleep(0))
+            self._until = self._time() + TURN_S
 
 
 def _headers(response: Any) -> list[tuple[bytes, bytes]]:
@@ -49,9 +69,14 @@ def _headers(response: Any) -> list[tuple[bytes, bytes]]:
 
 def _send(send: Send, message: dict[str, Any]) -> None:
     try:
-        await_(send(message))
+        await_(_sending(send, message))
     except OSError as exc:
         raise ClientLeft from exc
+
+
+async def _sending(send: Send, message: dict[str, Any]) -> None:
+    # Granian's `send` returns a bare iterator, which only `await` itself knows how to drive.
+    await send(message)
 
 
 def _send_body(send: Send, content: bytes, chunk_size: int) -> None:
@@ -77,7 +102,15 @@ def _send_part(send: Send, part: bytes, chunk_size: int) -> None:
 
 
 async def _stream(response: Any, send: Send, chunk_size: int) -> None:
-    async with aclosing(aiter(response)) as parts:
-        async for part in parts:
-            _send_part(send, part, chunk_size)
+    pace = Pace()
+    try:
+        async with aclosing(aiter(response)) as parts:
+            async for part in parts:
+                _send_part(send, part, chunk_size)
+                pace.step()
+    finally:
+        # Django wraps the generator: closing the wrapper leaves it to the garbage collector.
+        close = getattr(response._iterator, "aclose", None)
+        if close is not None:
+            await close()
     _send(send, {"type": "http.response.body"})

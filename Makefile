@@ -1,0 +1,133 @@
+# Everything that a contributor or CI runs. `make` alone lists the targets.
+#
+#   PYTHON=python3.13   the interpreter that environments are made from
+#   DJANGO=5.2          a Django other than the newest that is supported
+#   VENV=.venv          where the environment is
+#   ARGS="-k pool"      more arguments for pytest, or for the benchmarks
+#   PORT=8000           where the demo listens
+
+PYTHON ?= python3
+DJANGO ?=
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+ARGS ?=
+PORT ?= 8000
+
+DEMO := examples/workspace
+PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
+PYTEST := $(VENV)/bin/python -m pytest
+SOURCES := src tests benchmarks examples
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk '/^#   / {sub("# ", ""); print}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: $(DEMO_VENV)/.installed ## the example service on http://127.0.0.1:PORT, Ctrl-C ends it
+	@exec env PORT=$(PORT) $(DEMO_VENV)/bin/python $(DEMO)/demo.py
+
+# --- checks -----------------------------------------------------------------------------------
+
+.PHONY: check
+check: format-check lint types layers test ## format-check, lint, types, layers and test
+
+.PHONY: format-check
+format-check: $(VENV)/.installed ## is the code formatted?
+	$(VENV)/bin/ruff format --check $(SOURCES)
+
+.PHONY: lint
+lint: $(VENV)/.installed ## likely mistakes
+	$(VENV)/bin/ruff check $(SOURCES)
+
+.PHONY: types
+types: $(VENV)/.installed ## the types of src, strictly
+	$(VENV)/bin/mypy
+
+.PHONY: layers
+layers: $(VENV)/.installed ## who may import whom
+	$(VENV)/bin/lint-imports
+
+.PHONY: test
+test: test-sqlite test-postgresql ## the tests, on both databases
+
+# One process a database; tests/README.md says why.
+.PHONY: test-postgresql
+test-postgresql: $(VENV)/.installed ## all tests, those of the database on PostgreSQL
+	$(PYTEST) --db=postgresql $(ARGS)
+
+.PHONY: test-sqlite
+test-sqlite: $(VENV)/.installed ## the tests that use a database, on SQLite
+	$(PYTEST) --db=sqlite -m database $(ARGS)
+
+.PHONY: test-uvloop
+test-uvloop: $(VENV)/.installed ## all tests on uvloop and PostgreSQL
+	$(PYTEST) --db=postgresql --loop=uvloop $(ARGS)
+
+# --- other work -------------------------------------------------------------------------------
+
+.PHONY: format
+format: $(VENV)/.installed ## format the code and mend what can be mended
+	$(VENV)/bin/ruff format $(SOURCES)
+	$(VENV)/bin/ruff check --fix $(SOURCES)
+
+.PHONY: bench
+bench: $(VENV)/.installed-bench ## measure against stock Django and others
+	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## remove environments, builds and caches
+	rm -rf $(VENV) $(DEMO_VENV) .ci/envs build dist src/*.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments -----------------------------------------------------------------------------
+# Made when first needed; made anew when PYTHON or DJANGO is another; filled again when
+# pyproject.toml has changed.
+
+.PHONY: FORCE
+FORCE:
+
+define make-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or later is needed, and '$(PYTHON)' is not one. Try make PYTHON=/path/to/python3.13" >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' cannot make environments: its modules venv and ensurepip are missing. On Debian and Ubuntu: apt install python3-venv" >&2; \
+	    exit 1; }
+	@echo "Making an environment in $(@D) ..."
+	@$(PYTHON) -m venv --clear $(@D)
+endef
+
+WANTED = $(PYTHON) django=$(DJANGO)
+# Written only when the answer differs, so that only then the environment is made anew.
+ifneq ($(shell cat $(VENV)/.wanted 2>/dev/null),$(WANTED))
+$(VENV)/.wanted: FORCE
+endif
+$(VENV)/.wanted:
+	$(make-venv)
+	@echo '$(WANTED)' > $@
+
+$(VENV)/.installed: $(VENV)/.wanted pyproject.toml
+	@echo "Installing what the checks need (a minute or two) ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --editable '.[dev,postgresql]' $(if $(DJANGO),'Django==$(DJANGO).*')
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed benchmarks/requirements.txt
+	@echo "Installing what the benchmarks compare with ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --requirement benchmarks/requirements.txt
+	@touch $@
+
+ifneq ($(shell cat $(DEMO_VENV)/.wanted 2>/dev/null),$(PYTHON))
+$(DEMO_VENV)/.wanted: FORCE
+endif
+$(DEMO_VENV)/.wanted:
+	$(make-venv)
+	@echo '$(PYTHON)' > $@
+
+$(DEMO_VENV)/.installed: $(DEMO_VENV)/.wanted pyproject.toml $(DEMO)/requirements.txt
+	@echo "Installing Onloop and the example's requirements ..."
+	@$(DEMO_VENV)/bin/python $(PIP_INSTALL) --editable . --requirement $(DEMO)/requirements.txt
+	@touch $@

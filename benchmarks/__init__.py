@@ -1,0 +1,1 @@
+"""Onloop measured against what people would use instead. Run with ``python -m benchmarks``."""

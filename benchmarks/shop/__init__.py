@@ -1,0 +1,1 @@
+"""The one Django project that all Django contenders share."""

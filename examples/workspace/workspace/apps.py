@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class WorkspaceConfig(AppConfig):
+    """The project itself as an app: its templates, its style sheet and the ``seed`` command."""
+
+    name = "workspace"

@@ -1,0 +1,103 @@
+"""Reads settings from environment variables. Says what is wrong instead of guessing."""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+_POSTGRES_OPTIONS = {"host", "port", "sslmode", "connect_timeout", "application_name"}
+
+
+def flag(name: str, default: bool) -> bool:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    word = text.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0 (or true/false, yes/no, on/off).")
+    return word in _TRUE
+
+
+def words(name: str) -> list[str]:
+    """A list separated by commas."""
+    return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+def secret_key(path: Path) -> str:
+    """``SECRET_KEY`` of the environment, or the one in ``path``, made at the first start."""
+    if key := os.environ.get("SECRET_KEY"):
+        return key
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)  # mode 600
+        with open(handle, "w") as file:
+            file.write(secrets.token_urlsafe(50))
+        try:
+            # Several workers may start at once: a link is atomic, and whoever is late loses.
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(temporary)
+    return path.read_text().strip()
+
+
+def database(url: str, base: Path) -> dict[str, Any]:
+    """Django's database settings for a URL.
+
+    ``sqlite:///path`` is relative to ``base`` unless the path begins with a slash of its own
+    (four in all). ``postgresql://user:password@host:port/name`` takes the folder of a Unix
+    socket as ``?host=``. Errors never repeat the URL: it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    except ValueError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: the port must be a number, options look like a=b, "
+            "and special characters are percent-encoded."
+        ) from None
+    name = unquote(parts.path[1:])
+    if not name:
+        raise ImproperlyConfigured("DATABASE_URL names no database: nothing follows the host.")
+    if parts.scheme == "sqlite":
+        if parts.netloc or options:
+            raise ImproperlyConfigured(
+                "DATABASE_URL for SQLite is sqlite:///path, nothing else."
+            )
+        return _sqlite(name if name == ":memory:" else str(base / name))
+    if parts.scheme in ("postgresql", "postgres"):
+        if unknown := options.keys() - _POSTGRES_OPTIONS:
+            raise ImproperlyConfigured(f"DATABASE_URL has unknown options: {sorted(unknown)}.")
+        return {
+            "ENGINE": "onloop.db.backends.postgresql",
+            "NAME": name,
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": options.pop("host", parts.hostname or ""),
+            "PORT": options.pop("port", port or ""),
+            "OPTIONS": options,
+        }
+    raise ImproperlyConfigured("DATABASE_URL must begin with sqlite:/// or postgresql://.")
+
+
+def _sqlite(name: str) -> dict[str, Any]:
+    if name != ":memory:":
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "ENGINE": "onloop.db.backends.sqlite3",
+        "NAME": name,
+        "OPTIONS": {
+            # Seconds that a writer waits for its turn on the file.
+            "timeout": 20,
+            # With a write-ahead log readers and the one writer do not hold each other up.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }

@@ -1,0 +1,58 @@
+"""Error pages: JSON for addresses of the API, a page for people everywhere else.
+
+Views of the API answer their own errors; these are for what never reached a view.
+"""
+
+import re
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import resolve
+from django.views.csrf import csrf_failure as stock_csrf_failure
+
+from workspace.api import ApiError, api_view
+
+API_PATHS = r"^(?:people|accounts/me|catalogue/(?:products|orders|summary))(?:/.*)?$"
+
+
+def _speaks_json(request: HttpRequest) -> bool:
+    return re.match(API_PATHS, request.path_info.lstrip("/")) is not None
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if _speaks_json(request):
+        return ApiError(404, "There is no such address.").response()
+    return render(request, "404.html", status=404)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return ApiError(400, "The request cannot be understood.").response()
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if _speaks_json(request):
+        return ApiError(500, "Something broke here. It has been logged.").response()
+    return render(request, "500.html", status=500)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    if _speaks_json(request):
+        return ApiError(403, "The CSRF token is missing or wrong.").response()
+    return stock_csrf_failure(request, reason=reason)
+
+
+@api_view("GET", "POST", "PUT", "PATCH", "DELETE")
+def unknown_address(request: HttpRequest, *args: Any) -> HttpResponse:
+    """The last pattern under the API's paths: 404 as JSON also with DEBUG on.
+
+    A slash left out is mended where nothing is sent along; Django's own way would answer a POST
+    with a RuntimeError while DEBUG is on.
+    """
+    slash_is_missing = (
+        not request.path_info.endswith("/")
+        and resolve(request.path_info + "/").func is not unknown_address
+    )
+    if slash_is_missing and request.method in ("GET", "HEAD"):
+        return HttpResponseRedirect(request.get_full_path(force_append_slash=True))
+    raise ApiError(404, "There is no such address. Each one ends in a slash.")

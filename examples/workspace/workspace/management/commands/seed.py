@@ -1,0 +1,164 @@
+"""``manage.py seed``: fill an empty database with a company that could be real.
+
+Same data every time (but for the orders' references, which must not be guessable). Each part is
+written only where its table is empty, so a second run changes nothing.
+"""
+
+import datetime
+import os
+import random
+import secrets
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.core.management.base import BaseCommand
+from django.db import transaction
+from django.utils.text import slugify
+
+from catalogue.models import Category, Order, OrderLine, Product
+from people.models import Person, Team
+from workspace import words
+
+PEOPLE = 300
+PRODUCTS = 2_000
+ORDERS = 1_500
+DEMO_USER = "demo"
+FIRST_DAY = datetime.datetime(2025, 1, 2, 8, tzinfo=datetime.UTC)
+BATCH = 500
+
+
+class Command(BaseCommand):
+    help = "Fill empty tables with demo data and create the staff account “demo”."
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not Team.objects.exists():
+            seed_people(random.Random("people"))
+        if not Category.objects.exists():
+            seed_products(random.Random("products"))
+            seed_orders(random.Random("orders"))
+        self.stdout.write(
+            f"{Person.objects.count()} people in {Team.objects.count()} teams, "
+            f"{Product.objects.count()} products, {Order.objects.count()} orders."
+        )
+        self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
+
+
+def seed_people(rng: random.Random) -> None:
+    teams = Team.objects.bulk_create(
+        Team(name=name, purpose=purpose) for name, purpose in words.TEAMS
+    )
+    surnames = [head + tail for head in words.SURNAME_HEADS for tail in words.SURNAME_TAILS]
+    pairs = [(first, last) for first in words.FIRST_NAMES for last in surnames]
+    people = []
+    for number, (first, last) in enumerate(rng.sample(pairs, PEOPLE)):
+        people.append(
+            Person(
+                name=f"{first} {last}",
+                email=f"{first}.{last}@example.org".lower(),
+                team=teams[number % len(teams)],
+                # The first in each team leads it.
+                role=words.ROLES[0] if number < len(teams) else rng.choice(words.ROLES[1:]),
+                joined=FIRST_DAY.date() - datetime.timedelta(days=rng.randrange(4000)),
+                active=rng.random() < 0.95,
+            )
+        )
+    Person.objects.bulk_create(people, batch_size=BATCH)
+
+
+def seed_products(rng: random.Random) -> None:
+    categories = Category.objects.bulk_create(
+        Category(name=name, slug=slugify(name)) for name, _, _ in words.CATEGORIES
+    )
+    variants: list[list[tuple[str, str, tuple[str, str]]]] = []
+    for _, _, things in words.CATEGORIES:
+        of_category = [
+            (thing, style, finish)
+            for thing in things.split(",")
+            for style in words.STYLES
+            for finish in words.FINISHES
+        ]
+        rng.shuffle(of_category)
+        variants.append(of_category)
+    products = []
+    for number in range(PRODUCTS):
+        place = number % len(categories)
+        name, base_price, _ = words.CATEGORIES[place]
+        thing, style, (finish, finish_text) = variants[place][number // len(categories)]
+        euros = max(2, round(base_price * rng.uniform(0.6, 1.9)))
+        products.append(
+            Product(
+                category=categories[place],
+                sku=f"{slugify(name)[:3].upper()}-{number + 1:05}",
+                name=f"{thing} {style}, {finish}",
+                description=f"{finish_text} {rng.choice(words.PRAISE)}",
+                price=Decimal(euros)
+                - rng.choice([Decimal("0.05"), Decimal("0.50"), Decimal(0)]),
+                stock=rng.choice([0, rng.randint(1, 9), *(rng.randint(10, 250),) * 8]),
+            )
+        )
+    Product.objects.bulk_create(products, batch_size=BATCH)
+
+
+def seed_orders(rng: random.Random) -> None:
+    """Orders of the past: what is in stock is what they left."""
+    products = list(Product.objects.order_by("pk"))
+    buyers = list(Person.objects.order_by("pk")[:200])
+    orders, lines = [], []
+    moment = FIRST_DAY
+    for _ in range(ORDERS):
+        moment += datetime.timedelta(minutes=rng.randint(5, 400))
+        buyer = rng.choice(buyers)
+        cancelled = rng.random() < 0.06
+        order = Order(
+            customer_name=buyer.name,
+            customer_email=buyer.email,
+            status=Order.Status.CANCELLED if cancelled else Order.Status.PLACED,
+            created_at=moment,
+            cancelled_at=moment + datetime.timedelta(hours=rng.randint(1, 48))
+            if cancelled
+            else None,
+        )
+        own_lines = [
+            OrderLine(
+                order=order,
+                product=product,
+                quantity=rng.choice([1, 1, 1, 2, 2, 3, 5]),
+                unit_price=product.price,
+            )
+            for product in rng.sample(products, rng.choice([1, 1, 2, 3, 4]))
+        ]
+        order.total = sum((line.amount for line in own_lines), Decimal(0))
+        orders.append(order)
+        lines += own_lines
+    Order.objects.bulk_create(orders, batch_size=BATCH)
+    OrderLine.objects.bulk_create(lines, batch_size=BATCH)
+
+
+def create_demo_user(password: str | None) -> str:
+    """Make the staff account once, and say how to log in.
+
+    A password from the environment is set also on an account that exists; one that was made up
+    here is shown this once and stored as a hash only.
+    """
+    group, _ = Group.objects.get_or_create(name="Editors")
+    group.permissions.set(
+        Permission.objects.filter(content_type__app_label__in=["people", "catalogue"])
+    )
+    user, created = get_user_model().objects.get_or_create(
+        username=DEMO_USER, defaults={"is_staff": True, "first_name": "Demo"}
+    )
+    if not created and not password:
+        return (
+            f"Log in as “{DEMO_USER}” with the password of the first run; "
+            f"a new one: python manage.py changepassword {DEMO_USER}"
+        )
+    user.set_password(password or (made_up := secrets.token_urlsafe(12)))
+    user.save(update_fields=["password"])
+    if created:
+        user.groups.add(group)
+    if password:
+        return f"Log in as “{DEMO_USER}” with the password in DEMO_PASSWORD."
+    return f"Log in as “{DEMO_USER}” with the password {made_up} (shown only now)."

@@ -1,0 +1,11 @@
+"""Pages under ``/api/``: as large as elsewhere, in DRF's own shape."""
+
+from rest_framework.pagination import PageNumberPagination
+
+from workspace.api.pages import MAX_PER_PAGE
+
+
+class Pages(PageNumberPagination):
+    page_size = 25
+    page_size_query_param = "per_page"
+    max_page_size = MAX_PER_PAGE

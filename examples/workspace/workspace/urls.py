@@ -1,0 +1,27 @@
+"""All addresses of the service."""
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.staticfiles.urls import staticfiles_urlpatterns
+from django.urls import include, path, re_path
+
+from catalogue.rest import router
+from workspace import accounts, errors, views
+
+urlpatterns = [
+    path("", views.start, name="start"),
+    path("people/", include("people.urls")),
+    path("catalogue/", include("catalogue.urls")),
+    path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("accounts/profile/", accounts.profile, name="profile"),
+    path("accounts/me/", accounts.me, name="me"),
+    path("admin/", admin.site.urls),
+    path("api/", include(router.urls)),
+    *staticfiles_urlpatterns(),  # with DEBUG only
+    re_path(errors.API_PATHS, errors.unknown_address),
+]
+
+handler400 = errors.bad_request
+handler404 = errors.not_found
+handler500 = errors.server_error

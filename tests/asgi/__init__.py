@@ -1,0 +1,1 @@
+"""The ASGI application: in process, played by hand, and behind real servers."""

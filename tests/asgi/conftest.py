@@ -1,0 +1,103 @@
+"""Fixtures for tests that call the application in process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import override_settings
+
+from onloop.db import pools
+from tests.asgi.client import Exchange
+from tests.database import TestDatabases
+
+
+class Project:
+    """The test project with the addresses of a test module: `urlpatterns` stands there.
+
+    `project.get("/path/")` is an `Exchange` that has not begun. `configure` changes settings,
+    and makes the application anew.
+    """
+
+    def __init__(self, urlconf: str, stack: ExitStack) -> None:
+        self._stack = stack
+        self._application: Any = None
+        self.configure(ROOT_URLCONF=urlconf)
+
+    def configure(self, **settings: Any) -> None:
+        self._stack.enter_context(override_settings(**settings))
+        self._application = None
+
+    @property
+    def application(self) -> Any:
+        if self._application is None:
+            from onloop.asgi import get_asgi_application
+
+            self._application = get_asgi_application()
+        return self._application
+
+    def get(self, path: str, **kwargs: Any) -> Exchange:
+        return Exchange(self.application, path, **kwargs)
+
+    def post(self, path: str, body: bytes | list[bytes] = b"", **kwargs: Any) -> Exchange:
+        return Exchange(self.application, path, method="POST", body=body, **kwargs)
+
+
+@pytest.fixture
+async def project(
+    request: pytest.FixtureRequest, db_clean: TestDatabases
+) -> AsyncIterator[Project]:
+    """The application in process. Afterwards nothing of its requests is left."""
+    before = asyncio.all_tasks()
+    with ExitStack() as stack:
+        yield Project(request.module.__name__, stack)
+    tasks = asyncio.all_tasks() - before - {asyncio.current_task()}
+    left = {task for task in tasks if not _is_the_tests_own(task)}
+    assert not left, f"tasks are left: {left}"
+    assert borrowed() == {}, "connections are still borrowed"
+
+
+def _is_the_tests_own(task: asyncio.Task[Any]) -> bool:
+    return task.get_name().startswith("pytest")
+
+
+def borrowed() -> dict[str, int]:
+    """How many connections of this loop's pools are out, by alias."""
+    loop = asyncio.get_running_loop()
+    out = {}
+    for pool in pools.pools_of(loop):
+        stats = pool.stats()
+        if count := stats["pool_size"] - stats["pool_available"]:
+            out[pool.name] = count
+    return out
+
+
+@pytest.fixture
+def started_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of threads that are started, whether or not they have ended since."""
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def recording(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", recording)
+    return started
+
+
+@pytest.fixture
+def backend_pid() -> Callable[[], int]:
+    """`backend_pid()`: which PostgreSQL backend serves the caller's connection."""
+
+    def pid() -> int:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return int(cursor.fetchone()[0])
+
+    return pid

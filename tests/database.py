@@ -1,0 +1,199 @@
+"""The tests' own way into their databases: schema, clean-up, and looking on from outside.
+
+Everything but `create_schema` goes through the drivers' plain connections, never through
+Django's: what the engine under test leaves behind must not depend on the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from tests.postgres import DATABASE, OTHER_DATABASE, Place
+
+KINDS = ("postgresql", "sqlite")
+ALIASES = {"default": DATABASE, "other": OTHER_DATABASE}
+# Rows that `migrate` wrote and that belong to the schema.
+KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+# In pg_stat_activity: the test process, and this module.
+APPLICATION_NAME = "onloop-tests"
+OBSERVER_NAME = "onloop-observer"
+LOCK_TIMEOUT_S = 2
+
+
+class LeftBehind(AssertionError):
+    """A test ended while a connection still held rows or tables that it had touched."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One backend as pg_stat_activity shows it."""
+
+    pid: int
+    application_name: str
+    state: str | None
+    wait_event_type: str | None
+    query: str
+
+
+class TestDatabases:
+    """The two databases, `default` and `other`, of the kind that this run is about."""
+
+    __test__ = False  # not a class of tests, whatever its name
+
+    def __init__(self, kind: str, folder: Path, place: Place | None) -> None:
+        self.kind = kind
+        self.folder = folder
+        self.place = place
+        self._tables: dict[str, list[str]] = {}
+
+    def environment(self) -> dict[str, str]:
+        """What `tests.project.settings` has to know."""
+        if self.place is None:
+            return {"ONLOOP_TEST_DB": self.kind, "ONLOOP_TEST_FOLDER": str(self.folder)}
+        return {
+            "ONLOOP_TEST_DB": self.kind,
+            "ONLOOP_TEST_HOST": self.place.socket_dir,
+            "ONLOOP_TEST_PORT": str(self.place.port),
+        }
+
+    def connect(
+        self,
+        alias: str = "default",
+        *,
+        application_name: str = OBSERVER_NAME,
+        **parameters: Any,
+    ) -> psycopg.Connection[Any]:
+        """A plain synchronous connection in autocommit mode, for PostgreSQL."""
+        assert self.place is not None, "this run has no PostgreSQL"
+        return psycopg.connect(
+            **self.place.parameters(dbname=ALIASES[alias]),
+            autocommit=True,
+            application_name=application_name,
+            **parameters,
+        )
+
+    @contextmanager
+    def file(self, alias: str = "default") -> Iterator[sqlite3.Connection]:
+        """A plain connection in autocommit mode to the file of SQLite."""
+        path = self.folder / f"{ALIASES[alias]}.sqlite3"
+        with closing(
+            sqlite3.connect(path, isolation_level=None, timeout=LOCK_TIMEOUT_S)
+        ) as connection:
+            yield connection
+
+    def create_schema(self) -> None:
+        """`migrate` on each alias, once per run."""
+        from django.core.management import call_command
+        from django.db import connections
+
+        for alias in ALIASES:
+            call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+        connections.close_all()
+        close_pools()
+
+    def clean(self) -> None:
+        """Delete all rows that tests have written and start the counters again.
+
+        Raises `LeftBehind` if a transaction that a test left open holds one of the tables.
+        """
+        for alias in ALIASES:
+            if self.kind == "sqlite":
+                self._clean_sqlite(alias)
+            else:
+                self._clean_postgresql(alias)
+
+    def _clean_postgresql(self, alias: str) -> None:
+        with self.connect(alias, options=f"-c lock_timeout={LOCK_TIMEOUT_S}s") as connection:
+            if alias not in self._tables:
+                rows = connection.execute(
+                    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+                )
+                self._tables[alias] = [name for (name,) in rows if name not in KEPT]
+            # TRUNCATE, not DELETE: it waits for everyone who has read or written a table, so
+            # that a transaction left open is noticed after the test that left it.
+            tables = sql.SQL(", ").join(map(sql.Identifier, self._tables[alias]))
+            try:
+                connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+            except psycopg.errors.LockNotAvailable:
+                # The culprits must not fail the tests that follow.
+                holders = connection.execute(
+                    "SELECT pid, application_name, state, query, pg_terminate_backend(pid)"
+                    " FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+                ).fetchall()
+                connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+                raise LeftBehind(
+                    "The test left transactions open (pid, application, state, last query): "
+                    + "; ".join(str(holder[:4]) for holder in holders)
+                ) from None
+
+    def _clean_sqlite(self, alias: str) -> None:
+        with self.file(alias) as connection:
+            if alias not in self._tables:
+                rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                self._tables[alias] = [name for (name,) in rows if name not in KEPT]
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                # Foreign keys are checked only where a connection asks for it; this does not.
+                for name in self._tables[alias]:  # sqlite_sequence is among them
+                    connection.execute(f'DELETE FROM "{name}"')
+                connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise LeftBehind(f"The test left a transaction open ({error}).") from None
+
+    def activity(
+        self,
+        query: str = "",
+        *,
+        state: str | None = None,
+        application_name: str | None = None,
+        alias: str = "default",
+    ) -> list[Activity]:
+        """The backends of a database whose last statement contains `query`, oldest first.
+
+        Asked for over a connection of its own, which is not among them.
+        """
+        with (
+            self.connect(alias) as connection,
+            connection.cursor(row_factory=class_row(Activity)) as cursor,
+        ):
+            cursor.execute(
+                "SELECT pid, application_name, state, wait_event_type, query"
+                " FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend'"
+                " AND position(%(query)s in query) > 0"
+                " AND (%(state)s::text IS NULL OR state = %(state)s)"
+                " AND (%(name)s::text IS NULL OR application_name = %(name)s)"
+                " ORDER BY backend_start",
+                {"query": query, "state": state, "name": application_name},
+            )
+            return cursor.fetchall()
+
+
+def close_pools() -> None:
+    """Close the pools of this process, those of loops that have ended included."""
+    from django.db import connections
+
+    for alias in connections:
+        close_pool = getattr(connections[alias], "close_pool", None)
+        if close_pool is not None:
+            close_pool()
+
+
+def export(databases: TestDatabases) -> None:
+    """Put what the settings need into the environment, where started servers find it too."""
+    for name in ("ONLOOP_TEST_FOLDER", "ONLOOP_TEST_HOST", "ONLOOP_TEST_PORT"):
+        os.environ.pop(name, None)
+    os.environ.update(databases.environment())
+    os.environ["PGAPPNAME"] = APPLICATION_NAME

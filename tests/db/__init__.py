@@ -1,0 +1,1 @@
+"""The engine: ORM, scopes, transactions, pools and both databases."""

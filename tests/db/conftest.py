@@ -1,0 +1,121 @@
+"""Fixtures of the engine's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections
+
+import onloop
+from onloop.db import pools
+from tests.database import TestDatabases, close_pools
+
+from .eventually import eventually
+
+# Audit hooks cannot be taken back, so there is one, and tests put lists here.
+_listening: list[list[str]] = []
+
+
+def _hear(event: str, args: tuple[Any, ...]) -> None:
+    if _listening and event in ("_thread.start_new_thread", "_thread.start_joinable_thread"):
+        for heard in _listening:
+            heard.append(repr(args[0]))
+
+
+@pytest.fixture(scope="session")
+def _thread_audit() -> None:
+    sys.addaudithook(_hear)
+
+
+@pytest.fixture
+def threads_started(_thread_audit: None) -> Iterator[list[str]]:
+    """Grows whenever the interpreter starts a thread, however short it lives."""
+    heard: list[str] = []
+    _listening.append(heard)
+    yield heard
+    _listening.remove(heard)
+
+
+@pytest.fixture(params=["bare task", "bridged task"])
+def run_task(
+    request: pytest.FixtureRequest,
+) -> Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]:
+    """Runs a coroutine in a task of its own: once without a bridge, once inside a scope."""
+
+    async def bare(coro: Coroutine[Any, Any, Any]) -> Any:
+        return await asyncio.create_task(coro)
+
+    async def bridged(coro: Coroutine[Any, Any, Any]) -> Any:
+        async with onloop.scope():
+            return await asyncio.create_task(coro)
+
+    return bare if request.param == "bare task" else bridged
+
+
+@pytest.fixture
+def extra_alias(db_clean: TestDatabases) -> Iterator[Callable[..., str]]:
+    """`extra_alias("name", OPTIONS={…}, …)`: the database `default`, with other settings."""
+    added = []
+
+    def add(alias: str, **changes: Any) -> str:
+        connections.settings[alias] = {
+            **copy.deepcopy(connections.settings["default"]),
+            **changes,
+        }
+        added.append(alias)
+        return alias
+
+    yield add
+    close_pools()
+    for alias in added:
+        connections[alias].close()
+        del connections[alias]
+        del connections.settings[alias]
+
+
+class Gate:
+    """An advisory lock that an outsider holds: what asks for it waits at the server."""
+
+    WAITING = "pg_advisory_xact_lock"
+
+    def __init__(self, outsider: psycopg.Connection[Any], activity: Callable[..., Any]) -> None:
+        self._outsider = outsider
+        self._activity = activity
+        self.sql = f"SELECT {self.WAITING}(4711)"
+        outsider.execute("SELECT pg_advisory_lock(4711)")
+
+    def waiting(self) -> list[Any]:
+        return [
+            backend
+            for backend in self._activity(self.WAITING, state="active")
+            if backend.wait_event_type == "Lock"
+        ]
+
+    async def until_waiting(self, count: int) -> list[Any]:
+        """Wait until as many back ends as `count` stand before the gate at once."""
+        return await eventually(
+            lambda: len(found := self.waiting()) == count and found,
+            f"{count} queries at the server at once",
+        )
+
+    def open(self) -> None:
+        self._outsider.execute("SELECT pg_advisory_unlock_all()")
+
+
+@pytest.fixture
+def gate(db_clean: TestDatabases, pg_activity: Callable[..., Any]) -> Iterator[Gate]:
+    with db_clean.connect() as outsider:
+        yield Gate(outsider, pg_activity)
+
+
+@pytest.fixture
+async def own_loop_pools() -> AsyncIterator[Callable[[], list[Any]]]:
+    """The pools of the loop that the test runs on."""
+    loop = asyncio.get_running_loop()
+    yield lambda: pools.pools_of(loop)

