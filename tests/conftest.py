@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.database import KINDS, Activity, TestDatabases, close_pools, export
-from tests.loops import bare_loop, runner  # noqa: F401 - fixtures
+from tests.loops import bare_loop, bridged, runner  # noqa: F401 - fixtures
 from tests.postgres import PostgresServer
 from tests.servers import AsgiServer, AsgiServers, Serving
 

@@ -7,34 +7,42 @@ coroutine to `runner.run`, and runs once for each kind of loop.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import gc
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 import uvloop
 
-from onloop.bridge import Bridge
+from onloop.bridge import Bridge, bridge_tasks, install_task_factory
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
-EAGER = hasattr(asyncio, "eager_task_factory")  # Python 3.12
 
 
-def _eager(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
-    loop = new_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)
+def eager_task(loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    """`asyncio.eager_task_factory`, which takes uvloop's arguments only from 3.13.3 on."""
+    return asyncio.Task(coro, loop=loop, **(kwargs | {"eager_start": True}))
+
+
+def _eager(name: str) -> asyncio.AbstractEventLoop:
+    loop = LOOPS[name]()
+    loop.set_task_factory(eager_task if name == "uvloop" else asyncio.eager_task_factory)
     return loop
 
 
-FACTORIES = dict(LOOPS)
-if EAGER:
-    FACTORIES |= {
-        f"{name}-eager": functools.partial(_eager, new_loop) for name, new_loop in LOOPS.items()
-    }
+# Eager tasks came with Python 3.12.
+EAGER = {
+    f"{name}-eager": functools.partial(_eager, name)
+    for name in LOOPS
+    if hasattr(asyncio, "eager_task_factory")
+}
+FACTORIES = LOOPS | EAGER
 
 
 @pytest.fixture(params=FACTORIES)
@@ -48,6 +56,19 @@ def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
     assert suspended_bridges() == []
 
 
+@pytest.fixture
+def bridged(runner: asyncio.Runner) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine as `runner.run` does, in a context that wants its tasks bridged."""
+
+    def run(coro: Coroutine[Any, Any, Any]) -> Any:
+        context = contextvars.copy_context()
+        context.run(bridge_tasks.set, True)
+        install_task_factory(runner.get_loop())
+        return runner.run(coro, context=context)
+
+    return run
+
+
 @pytest.fixture(params=LOOPS)
 def bare_loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
     """A loop of each kind that the test itself runs, leaves alone, and may close."""
@@ -59,9 +80,15 @@ def bare_loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventL
 
 
 def suspended_bridges() -> list[Bridge]:
-    """Bridges that have begun, have not ended, and are not running: greenlets that leak."""
-    gc.collect()
-    return [thing for thing in gc.get_objects() if type(thing) is Bridge and thing]
+    """Bridges that have begun and have not ended, in whatever thread: greenlets that leak."""
+    if _suspended():
+        gc.collect()  # what nobody holds any more is only late
+    return _suspended()
+
+
+def _suspended() -> list[Bridge]:
+    bridges = [thing for thing in gc.get_objects() if type(thing) is Bridge]
+    return [bridge for bridge in bridges if bridge and not bridge.dead]
 
 
 async def steps(count: int = 3) -> None:

@@ -58,6 +58,8 @@ class Serving:
     application: str = APPLICATION
     # Added to the environment, as pairs so that this can be a key.
     env: tuple[tuple[str, str], ...] = ()
+    # Added at the end of the command.
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass
@@ -123,7 +125,10 @@ def start(serving: Serving, folder: Path) -> AsgiServer:
     handle, name = tempfile.mkstemp(prefix=f"{serving.server}-", suffix=".log", dir=folder)
     with os.fdopen(handle, "wb") as log:
         process = subprocess.Popen(
-            _command(serving.server, serving.loop, port, serving.application),
+            [
+                *_command(serving.server, serving.loop, port, serving.application),
+                *serving.arguments,
+            ],
             cwd=ROOT,
             env={**os.environ, "PGAPPNAME": APPLICATION_NAME, **dict(serving.env)},
             stdin=subprocess.DEVNULL,

@@ -24,7 +24,7 @@ async def answer() -> int:
     return 42
 
 
-# --- run --------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------------
 
 
 def test_run_gives_arguments_in_and_the_result_back(runner):
@@ -144,7 +144,7 @@ def test_the_errors_are_ours_and_runtime_errors(error):
     assert issubclass(error, RuntimeError)
 
 
-# --- context variables and the exception being handled ------------------------------------------
+# --- context variables and the exception being handled --------------------------------------
 
 
 def test_a_context_variable_set_outside_is_seen_inside(runner):
@@ -260,7 +260,7 @@ def test_no_exception_is_being_handled_where_none_is(runner):
     assert runner.run(main()) is None
 
 
-# --- exceptions that have a meaning of their own ------------------------------------------------
+# --- exceptions that have a meaning of their own --------------------------------------------
 
 
 def test_stop_iteration_becomes_a_runtime_error_as_in_a_coroutine(runner):

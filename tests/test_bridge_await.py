@@ -13,7 +13,7 @@ from onloop import bridge
 from onloop.errors import BridgeRequired
 from tests.loops import EAGER, steps
 
-needs_eager_tasks = pytest.mark.skipif(not EAGER, reason="eager tasks came with Python 3.12")
+on_eager_loops = pytest.mark.parametrize("runner", EAGER, indirect=True)
 
 
 async def answer() -> int:
@@ -21,7 +21,7 @@ async def answer() -> int:
     return 42
 
 
-# --- kinds of awaitables ------------------------------------------------------------------------
+# --- kinds of awaitables --------------------------------------------------------------------
 
 
 @types.coroutine
@@ -109,7 +109,7 @@ def test_a_future_that_is_done_does_not_suspend(runner):
     async def main():
         others = []
         asyncio.get_running_loop().call_soon(others.append, "ran")
-        return await bridge.run(function), others
+        return await bridge.run(function), list(others)
 
     assert runner.run(main()) == ("value", [])
 
@@ -138,7 +138,7 @@ def test_a_coroutine_run_in_a_bridge_may_call_code_that_waits(runner):
     assert runner.run(bridge.run(bridge.await_, view())) == 42
 
 
-# --- time-outs ----------------------------------------------------------------------------------
+# --- time-outs ------------------------------------------------------------------------------
 
 
 def wait_for_ever():
@@ -186,7 +186,7 @@ def test_wait_for_inside_a_bridge_ends_the_inner_wait_alone(runner):
     assert runner.run(bridge.run(function)) == 42
 
 
-# --- where there is no bridge -------------------------------------------------------------------
+# --- where there is no bridge ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [answer, AwaitableGenerator], ids=["coroutine", "object"])
@@ -231,29 +231,23 @@ def test_a_bridge_of_another_task_does_not_count(runner):
     assert seen == [False]
 
 
-# --- eager tasks --------------------------------------------------------------------------------
+# --- eager tasks ----------------------------------------------------------------------------
 # The first step of an eager task runs inside the greenlet of whoever creates it.
 
 
-@pytest.fixture
-def eager(runner):
-    runner.get_loop().set_task_factory(asyncio.eager_task_factory)
-    return runner
-
-
-@needs_eager_tasks
-def test_in_the_first_step_of_an_eager_child_the_parents_bridge_is_not_active(eager):
+@on_eager_loops
+def test_in_the_first_step_of_an_eager_child_the_parents_bridge_is_not_active(runner):
     async def child():
         return bridge.active(), bridge.current(), type(getcurrent())
 
     def parent():
         return bridge.await_(asyncio.create_task(child()))
 
-    assert eager.run(bridge.run(parent)) == (False, None, bridge.Bridge)
+    assert runner.run(bridge.run(parent)) == (False, None, bridge.Bridge)
 
 
-@needs_eager_tasks
-def test_in_the_first_step_of_an_eager_child_waiting_is_refused(eager):
+@on_eager_loops
+def test_in_the_first_step_of_an_eager_child_waiting_is_refused(runner):
     async def child():
         bridge.await_(answer())
 
@@ -262,11 +256,11 @@ def test_in_the_first_step_of_an_eager_child_waiting_is_refused(eager):
             bridge.await_(asyncio.create_task(child()))
         return bridge.active()
 
-    assert eager.run(bridge.run(parent))
+    assert runner.run(bridge.run(parent))
 
 
-@needs_eager_tasks
-def test_an_eager_child_may_open_a_bridge_of_its_own(eager):
+@on_eager_loops
+def test_an_eager_child_may_open_a_bridge_of_its_own(runner):
     async def child(door):
         return await bridge.run(bridge.await_, door)
 
@@ -277,11 +271,11 @@ def test_an_eager_child_may_open_a_bridge_of_its_own(eager):
         door.set_result("open")
         return bridge.await_(task)
 
-    assert eager.run(bridge.run(parent)) == "open"
+    assert runner.run(bridge.run(parent)) == "open"
 
 
-@needs_eager_tasks
-def test_an_eager_child_outlives_the_bridge_that_it_began_in(eager):
+@on_eager_loops
+def test_an_eager_child_outlives_the_bridge_that_it_began_in(runner):
     def function(door):
         return bridge.await_(door), bridge.active()
 
@@ -295,10 +289,10 @@ def test_an_eager_child_outlives_the_bridge_that_it_began_in(eager):
         door.set_result("open")
         return await task
 
-    assert eager.run(main()) == ("open", True)
+    assert runner.run(main()) == ("open", True)
 
 
-# --- SQLAlchemy's protocol ----------------------------------------------------------------------
+# --- SQLAlchemy's protocol ------------------------------------------------------------------
 
 
 def await_only(awaitable):

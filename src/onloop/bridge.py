@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, overload
 
 import asgiref.sync
-import greenlet as _greenlet
 from greenlet import getcurrent, greenlet
 
 from onloop.errors import BridgeRequired, LoopRequired
@@ -199,11 +198,12 @@ def _unwind(bridge: Bridge) -> None:
     bridge.closing = True
     try:
         bridge.parent = getcurrent()
+    except ValueError:
+        return  # in a foreign thread: greenlet disposes of the stack together with its own
+    try:
         while not bridge.dead:
             bridge.throw(GeneratorExit)
-    except (GeneratorExit, _greenlet.error, _greenlet.GreenletExit):
-        # `greenlet.error`: closed from a foreign thread, after the loop's own has ended;
-        # greenlet itself then disposes of the stack together with that thread.
+    except GeneratorExit:
         pass
 
 
@@ -378,9 +378,7 @@ class BridgedCoroutine(Coroutine[Any, Any, T]):
         self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
 
     def send(self, value: Any) -> Any:
-        if self._steps is None:
-            self._steps = _drive(await_, (self._coro,), {})
-        return self._steps.send(value)
+        return self._begun().send(value)
 
     def throw(self, *exc: Any) -> Any:
         if self._steps is None:
@@ -394,6 +392,9 @@ class BridgedCoroutine(Coroutine[Any, Any, T]):
             self._steps.close()
 
     def __await__(self) -> Generator[Any, Any, T]:
+        return (yield from self._begun())
+
+    def _begun(self) -> Generator[Any, Any, T]:
         if self._steps is None:
             self._steps = _drive(await_, (self._coro,), {})
         return self._steps

@@ -9,6 +9,7 @@ taken back (`uninstall`), and a system check compares it with the Django that is
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import importlib
 from collections.abc import Callable, Coroutine
@@ -92,10 +93,25 @@ def get_hasher(algorithm: Any = "default") -> Any:
 
 
 def call_async_to_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """`asgiref.sync.AsyncToSync.__call__`: inside a bridge, await instead of refusing."""
+    """`asgiref.sync.AsyncToSync.__call__`: inside a bridge, await instead of refusing.
+
+    Elsewhere (WSGI, a command, a test, a thread) asgiref finds or makes a loop; there, the
+    coroutine runs in a bridge, so that async code can do what it can under ASGI.
+    """
     if not self.force_new_loop and bridge.active():
         return bridge.await_(self.awaitable(*args, **kwargs))
-    return original("asgiref.sync", "AsyncToSync.__call__")(self, *args, **kwargs)
+    bridged = copy.copy(self)
+    bridged.awaitable = functools.partial(_in_bridge, self.awaitable)
+    return original("asgiref.sync", "AsyncToSync.__call__")(bridged, *args, **kwargs)
+
+
+async def _in_bridge(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    bridge.install_task_factory(asyncio.get_running_loop())
+    token = bridge.bridge_tasks.set(True)  # not for the caller: asgiref copies it back
+    try:
+        return await bridge.run(bridge.await_, func(*args, **kwargs))
+    finally:
+        bridge.bridge_tasks.reset(token)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Exchange:
         body: bytes | list[bytes] = b"",
         more_body: bool = False,
         headers: Headers = (),
+        raw_headers: Iterable[tuple[bytes, bytes]] = (),
         cookies: Mapping[str, str] | None = None,
         **scope: Any,
     ) -> None:
@@ -52,10 +53,13 @@ class Exchange:
             "method": method,
             "scheme": "http",
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": path.encode(errors="surrogateescape"),
             "query_string": query.encode() if isinstance(query, str) else query,
             "root_path": "",
-            "headers": [(name.encode(), value.encode()) for name, value in fields],
+            "headers": [
+                *((name.encode(), value.encode()) for name, value in fields),
+                *raw_headers,
+            ],
             "client": ("127.0.0.1", 50000),
             "server": ("testserver", 80),
             **scope,
@@ -65,13 +69,15 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         for number, piece in enumerate(pieces, 1):
-            self.feed(piece, more_body=more_body or number < len(pieces))
+            self.feed(piece, more_body=more_body or number < len(pieces))  # no piece: fed later
         self._arrived = asyncio.Condition()
-        # Cleared: the client reads nothing, so `send` does not return.
-        self._reading = asyncio.Event()
-        self._reading.set()
+        # How many messages the client will still take; None: all.
+        self._appetite: asyncio.Semaphore | None = None
         # Raised by `send`, as servers do that follow ASGI 2.4 once the client is gone.
         self.send_error: OSError | None = None
+        # Called before the last `send` returns, in the context of the application: there,
+        # uvicorn starts the request that was pipelined behind this one.
+        self.then: Callable[[], Any] | None = None
         # `Task.cancelling()` of the server's task when the application had returned.
         self.cancelling_afterwards: int | None = None
 
@@ -91,19 +97,27 @@ class Exchange:
 
     def feed(self, piece: bytes, *, more_body: bool) -> None:
         """A piece of the body arrives."""
-        self._incoming.put_nowait(
-            {"type": "http.request", "body": piece, "more_body": more_body}
-        )
+        self.feed_message({"type": "http.request", "body": piece, "more_body": more_body})
+
+    def feed_message(self, message: Message) -> None:
+        self._incoming.put_nowait(message)
 
     def leave(self) -> None:
         """The client closes its connection."""
-        self._incoming.put_nowait({"type": "http.disconnect"})
+        self.feed_message({"type": "http.disconnect"})
 
     def stop_reading(self) -> None:
-        self._reading.clear()
+        """From now on `send` returns only after `read`."""
+        self._appetite = asyncio.Semaphore(0)
+
+    def read(self) -> None:
+        """Let one `send` return."""
+        assert self._appetite is not None
+        self._appetite.release()
 
     def go_on_reading(self) -> None:
-        self._reading.set()
+        self.read()
+        self._appetite = None
 
     async def until(self, condition: Callable[[Exchange], bool]) -> None:
         """Wait until `condition` holds for what the application has sent."""
@@ -138,7 +152,10 @@ class Exchange:
         self.messages.append(message)
         async with self._arrived:
             self._arrived.notify_all()
-        await self._reading.wait()
+        if self._appetite is not None:
+            await self._appetite.acquire()
+        if self.then is not None and self.complete:
+            self.then()
 
     # --- What came back ---------------------------------------------------------------------
 
@@ -190,6 +207,19 @@ async def all_of(exchanges: Iterable[Exchange]) -> list[Exchange]:
     async with asyncio.timeout(DEADLINE_S * 2):
         await asyncio.gather(*(exchange.task for exchange in started if exchange.task))
     return started
+
+
+async def pipelined(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Let each exchange begin in the context of the one before, as the last of it is sent."""
+    first, *rest = exchanges
+    before = first
+    for exchange in rest:
+        before.then = exchange.start
+        before = exchange
+    await first
+    for exchange in rest:
+        await exchange
+    return [first, *rest]
 
 
 class Lifespan:

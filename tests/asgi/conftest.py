@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.core.signals import got_request_exception
 from django.test import override_settings
 
 from onloop.db import pools
@@ -41,11 +42,14 @@ class Project:
             self._application = get_asgi_application()
         return self._application
 
+    def send(self, method: str, path: str, **kwargs: Any) -> Exchange:
+        return Exchange(self.application, path, method=method, **kwargs)
+
     def get(self, path: str, **kwargs: Any) -> Exchange:
-        return Exchange(self.application, path, **kwargs)
+        return self.send("GET", path, **kwargs)
 
     def post(self, path: str, body: bytes | list[bytes] = b"", **kwargs: Any) -> Exchange:
-        return Exchange(self.application, path, method="POST", body=body, **kwargs)
+        return self.send("POST", path, body=body, **kwargs)
 
 
 @pytest.fixture
@@ -60,6 +64,13 @@ async def project(
     left = {task for task in tasks if not _is_the_tests_own(task)}
     assert not left, f"tasks are left: {left}"
     assert borrowed() == {}, "connections are still borrowed"
+
+
+@pytest.fixture
+def bare_project(request: pytest.FixtureRequest) -> Iterator[Project]:
+    """The same for a test that only makes the application, or never gets that far."""
+    with ExitStack() as stack:
+        yield Project(request.module.__name__, stack)
 
 
 def _is_the_tests_own(task: asyncio.Task[Any]) -> bool:
@@ -78,13 +89,13 @@ def borrowed() -> dict[str, int]:
 
 
 @pytest.fixture
-def started_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of threads that are started, whether or not they have ended since."""
-    started: list[str] = []
+def started_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that are started, whether or not they have ended since."""
+    started: list[threading.Thread] = []
     start = threading.Thread.start
 
     def recording(thread: threading.Thread) -> None:
-        started.append(thread.name)
+        started.append(thread)
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", recording)
@@ -92,12 +103,21 @@ def started_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def backend_pid() -> Callable[[], int]:
-    """`backend_pid()`: which PostgreSQL backend serves the caller's connection."""
+def settings_with() -> Callable[..., list[str]]:
+    """`settings_with("a.B")`: Django's seven middleware with others inside of them."""
+    from tests.project.settings import MIDDLEWARE
 
-    def pid() -> int:
-        with connections["default"].cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            return int(cursor.fetchone()[0])
+    return lambda *inner: [*MIDDLEWARE, *inner]
 
-    return pid
+
+@pytest.fixture
+def exceptions() -> Iterator[list[BaseException | None]]:
+    """What `got_request_exception` was sent for, as its receivers see it."""
+    seen: list[BaseException | None] = []
+
+    def receiver(**kwargs: Any) -> None:
+        seen.append(sys.exc_info()[1])
+
+    got_request_exception.connect(receiver)
+    yield seen
+    got_request_exception.disconnect(receiver)

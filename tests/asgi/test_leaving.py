@@ -1,4 +1,4 @@
-"""A client that leaves cancels its request, and nothing else; so does the server's own cancel."""
+"""A client that leaves cancels its request and nothing else; a server's cancel goes on."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import pytest
 from django.db import connections
 
 import onloop
-from onloop.db import pools
 from tests.database import TestDatabases, close_pools
 
 from .eventually import eventually
@@ -64,19 +63,25 @@ def extra_alias(db_clean: TestDatabases) -> Iterator[Callable[..., str]]:
     added = []
 
     def add(alias: str, **changes: Any) -> str:
-        connections.settings[alias] = {
-            **copy.deepcopy(connections.settings["default"]),
-            **changes,
-        }
+        settings = {**copy.deepcopy(connections.settings["default"]), **changes}
+        if db_clean.kind == "sqlite":  # nothing here outlives the run
+            settings["OPTIONS"] = {
+                "init_command": "PRAGMA synchronous=OFF",
+                **settings["OPTIONS"],
+            }
+        connections.settings[alias] = settings
         added.append(alias)
         return alias
 
     yield add
-    close_pools()
-    for alias in added:
-        connections[alias].close()
-        del connections[alias]
-        del connections.settings[alias]
+    try:
+        for alias in added:
+            connections[alias].close()
+        close_pools()
+    finally:
+        for alias in added:
+            del connections[alias]
+            del connections.settings[alias]
 
 
 class Gate:
@@ -114,8 +119,27 @@ def gate(db_clean: TestDatabases, pg_activity: Callable[..., Any]) -> Iterator[G
         yield Gate(outsider, pg_activity)
 
 
-@pytest.fixture
-async def own_loop_pools() -> AsyncIterator[Callable[[], list[Any]]]:
-    """The pools of the loop that the test runs on."""
-    loop = asyncio.get_running_loop()
-    yield lambda: pools.pools_of(loop)
+@pytest.fixture(params=["bare task", "bridged task"])
+async def shelf(
+    request: pytest.FixtureRequest, db_clean: TestDatabases, threads_started: list[str]
+) -> AsyncIterator[Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]]:
+    """`await shelf(coro)` runs the body of a test on the rows of `shelf.py`.
+
+    Once as it is, once in a task of a scope. It must not start a thread, and every connection
+    must be back afterwards.
+    """
+    from .helpers import assert_all_back
+    from .shelf import fill
+
+    async def bridged(coro: Coroutine[Any, Any, Any]) -> Any:
+        async with onloop.scope():
+            return await asyncio.create_task(coro)
+
+    async def bare(coro: Coroutine[Any, Any, Any]) -> Any:
+        return await coro
+
+    await fill()
+    threads_started.clear()
+    yield bare if request.param == "bare task" else bridged
+    assert threads_started == []
+    await assert_all_back()

@@ -36,7 +36,12 @@ async def abackend_pid(alias: str = "default") -> int:
 
 
 async def pool_stats(alias: str = "default") -> dict[str, int]:
-    return await bridge.run(lambda: connections[alias].pool_stats())
+    return await bridge.run(connections[alias].pool_stats)
+
+
+async def all_back(alias: str = "default") -> bool:
+    stats = await pool_stats(alias)
+    return stats["pool_size"] == stats["pool_available"]
 
 
 async def assert_all_back(alias: str = "default") -> None:

@@ -13,7 +13,8 @@ import onloop
 from onloop import bridge
 from tests.project.library.models import Author
 
-from .helpers import anames, assert_all_back, names, pool_stats
+from .conftest import Gate
+from .helpers import afetch, anames, assert_all_back, names, pool_stats
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -22,7 +23,9 @@ class Rollback(Exception):
     """Ends a block whose rows are to go."""
 
 
-async def test_callbacks_run_in_order_sync_and_async_alike(run_task: Callable[..., Any]) -> None:
+async def test_callbacks_run_in_order_sync_and_async_alike(
+    run_task: Callable[..., Any],
+) -> None:
     order: list[int] = []
 
     async def note(n: int) -> None:
@@ -90,7 +93,9 @@ async def test_callbacks_of_a_savepoint_that_rolls_back_do_not_run() -> None:
     assert ran == ["outer", "inner"]
 
 
-async def test_callbacks_of_gathered_tasks_run_at_the_end_of_the_block_that_they_share() -> None:
+async def test_callbacks_of_gathered_tasks_run_at_the_end_of_the_block_that_they_share() -> (
+    None
+):
     ran: list[int] = []
 
     async def work(n: int) -> None:
@@ -208,6 +213,26 @@ async def test_a_time_out_inside_of_a_callback_is_the_callbacks_own_affair() -> 
     async with transaction.atomic():
         transaction.on_commit(impatient)
     assert outcome == ["timed out"]
+
+
+@pytest.mark.only_on("postgresql")
+async def test_a_query_of_a_callback_can_be_timed_out(gate: Gate) -> None:
+    outcome: list[str] = []
+
+    async def impatient() -> None:
+        try:
+            async with asyncio.timeout(None) as limit:
+                query = asyncio.ensure_future(gate.until_waiting(1))
+                query.add_done_callback(lambda _: limit.reschedule(0))
+                await afetch(gate.sql)
+        except TimeoutError:
+            outcome.append("timed out")
+
+    async with transaction.atomic():
+        transaction.on_commit(impatient)
+    assert outcome == ["timed out"]
+    assert gate.waiting() == []
+    await assert_all_back()
 
 
 async def test_a_block_that_is_entered_in_one_database_runs_the_callbacks_of_that_one() -> None:

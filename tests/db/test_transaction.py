@@ -54,7 +54,9 @@ async def test_an_exception_rolls_a_block_back(run_task: Callable[..., Any]) -> 
     await assert_all_back()
 
 
-async def test_an_error_of_the_database_rolls_a_block_back(run_task: Callable[..., Any]) -> None:
+async def test_an_error_of_the_database_rolls_a_block_back(
+    run_task: Callable[..., Any],
+) -> None:
     async def work() -> None:
         async with transaction.atomic():
             await Author.objects.acreate(name="Ann")
@@ -88,7 +90,9 @@ async def test_a_sync_block_may_stand_in_async_code_of_a_scope() -> None:
     assert await anames() == ["Ann", "Bob"]
 
 
-async def test_a_decorated_function_commits_and_rolls_back(run_task: Callable[..., Any]) -> None:
+async def test_a_decorated_function_commits_and_rolls_back(
+    run_task: Callable[..., Any],
+) -> None:
     @transaction.atomic
     async def work(name: str, fail: bool) -> str:
         await Author.objects.acreate(name=name)
@@ -182,9 +186,9 @@ async def test_savepoints_by_hand_work_in_a_bridge() -> None:
     def work() -> None:
         with transaction.atomic():
             Author.objects.create(name="stays")
-            sid = transaction.savepoint()
+            sid = connection.savepoint()
             Author.objects.create(name="goes")
-            transaction.savepoint_rollback(sid)
+            connection.savepoint_rollback(sid)
 
     await bridge.run(work)
     assert await anames() == ["stays"]

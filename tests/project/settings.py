@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "tests.project.library",
+    "tests.project.desk",
 ]
 
 # The seven that `startproject` writes.
@@ -104,3 +105,11 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 LOGIN_URL = "/admin/login/"
+
+# What goes wrong in a server that tests start stands in its log, which a failing test shows.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.request": {"handlers": ["console"], "level": "ERROR"}},
+}

@@ -122,8 +122,11 @@ class Chain(BaseHandler):
             response = await_(_call_in_thread(atomic, request, *args, **kwargs))
         else:
             response = atomic(request, *args, **kwargs)
-        # An old decorator may hide that the view is `async def`.
-        return await_(response) if asyncio.iscoroutine(response) else response
+        # An old decorator may hide that the view is `async def`. A transaction that was put
+        # around the decorator is over by now: `check_response` then refuses, as in Django.
+        if asyncio.iscoroutine(response) and (place == "awaited" or atomic is view):
+            return await_(response)
+        return response
 
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Honour `ATOMIC_REQUESTS`, for async views too."""

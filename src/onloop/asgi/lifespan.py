@@ -45,6 +45,9 @@ def _serve(
             bridge.await_(send(reply))
             if reply["type"] != "lifespan.startup.complete":
                 return
+    except BaseException:
+        stop(stack)  # cancelled: a server that gives up says no more
+        raise
     finally:
         scope.end()
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar
 
 from onloop.db.errors import DatabaseUnavailable, PoolTimeout, TooManyWaiters
@@ -53,6 +53,13 @@ class PoolOptions:
     max_idle: float = 600.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            whole = field.type == "int"
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                raise TypeError(f"{field.name} must be a number, not {value!r}")
+            if value < 0:
+                raise ValueError(f"{field.name} must not be negative, not {value!r}")
         if self.max_size < 1 or not 0 <= self.min_size <= self.max_size:
             raise ValueError(
                 f"a pool needs 0 <= min_size <= max_size and max_size >= 1, not "
@@ -83,8 +90,11 @@ class Pool(Generic[C]):
         self._size = 0
         self._opened_at: dict[int, float] = {}
 
-    def get(self, open_: Callable[[], C]) -> C:
+    def get(self, open_: Callable[[], C], *, urgent: bool = False) -> C:
         """Borrow a connection: an idle one, one that `open_` makes, or the next to come back.
+
+        `urgent`: the caller holds what those that have the connections may be waiting for, so
+        it gets one beyond `max_size` rather than wait for them.
 
         Raises `PoolTimeout` after `options.timeout` seconds, `TooManyWaiters` at once if
         `options.max_waiting` callers wait already, `DatabaseUnavailable` if the pool is
@@ -103,7 +113,7 @@ class Pool(Generic[C]):
                         return connection
                     self._forget(connection)
                     retired.append(connection)
-                if self._size < self.options.max_size:
+                if self._size < self.options.max_size or urgent:
                     self._size += 1
                 else:
                     limit = self.options.max_waiting
@@ -140,9 +150,12 @@ class Pool(Generic[C]):
                 self._drop_long_idle()
                 if self._waiting:
                     self._waiting.popleft().set(connection)
-                else:
+                    return
+                elif self._size <= self.options.max_size:
                     self._idle.append(_Idle(connection, time.monotonic()))
-                return
+                    return
+                else:
+                    self._forget(connection)
             else:
                 self._forget(connection)
         self._driver.close(connection)
@@ -210,7 +223,7 @@ class Pool(Generic[C]):
 
     def _free_slot(self) -> None:
         """A connection less: let the next waiter open one."""
-        if self._waiting:
+        if self._waiting and self._size <= self.options.max_size:
             self._waiting.popleft().set(_OPEN)
         else:
             self._size -= 1

@@ -7,7 +7,9 @@ block, the turn on the connection, and an end that a cancellation cannot tear ap
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -25,6 +27,8 @@ from onloop.db.turn import Node
 # connection is thrown away, and the server ends the transaction as it sees fit.
 SHIELD_S = 10.0
 
+logger = logging.getLogger("onloop.db")
+
 _enter = Atomic.__enter__
 _exit = Atomic.__exit__
 _decorate = Atomic.__call__
@@ -38,12 +42,13 @@ def enter(self: Atomic) -> None:
     if queue is None:  # an engine that is not ours
         _enter(self)
         return
+    from_testcase = getattr(self, "_from_testcase", False)
     with queue:
         _enter(self)
-        node = Node(wrapper, self, turn.innermost())
+        node = Node(wrapper, self, turn.root(alias) if from_testcase else turn.innermost())
         node.depth = len(wrapper.atomic_blocks)
         queue.push(node)
-    if getattr(self, "_from_testcase", False):
+    if from_testcase:
         turn.set_root(alias, node)
     else:
         turn.set_innermost(node)
@@ -77,11 +82,24 @@ def leave(
                 _leave_in_turn(self, node, exc_type, exc, tb)
             finally:
                 node.turn.release()
+    except asyncio.CancelledError:
+        # It arrived while the server was committing: what was to follow a commit follows.
+        _set_outer(self, node)
+        try:
+            node.wrapper.run_held_commit_hooks()
+        except Exception:
+            logger.exception("A callback of on_commit failed in a task that was cancelled.")
+        raise
     finally:
-        if getattr(self, "_from_testcase", False):
-            turn.set_root(alias, None)
-        elif turn.innermost() is node:
-            turn.set_innermost(node.outer)
+        _set_outer(self, node)
+    node.wrapper.run_held_commit_hooks()
+
+
+def _set_outer(self: Atomic, node: Node) -> None:
+    if getattr(self, "_from_testcase", False):
+        turn.set_root(node.alias, node.outer)
+    elif turn.innermost() is node:
+        turn.set_innermost(node.outer)
 
 
 def _leave_in_turn(
@@ -105,9 +123,11 @@ def _leave_in_turn(
             problem.__cause__ = cancelled
     if problem is not None:
         exc_type, exc, tb = type(problem), problem, None
+    wrapper.hold_commit_hooks = True
     try:
         _exit(self, exc_type, exc, tb)
     finally:
+        wrapper.hold_commit_hooks = False
         if not node.ended:
             node.turn.pop(node)
         if not wrapper.needs_rollback:
@@ -147,15 +167,6 @@ def _node_of(self: Atomic, alias: str) -> Node | None:
         turn.set_innermost(top)
         return top  # type: ignore[no-any-return]
     return None
-
-
-def end_for_commit_hooks(wrapper: Any) -> None:
-    """End the outermost block before its `on_commit` callbacks run: they are outside of it."""
-    node = turn.innermost(wrapper.alias)
-    if node is not None and not node.ended and node.wrapper is wrapper:
-        node.turn.pop(node)
-        if turn.innermost() is node:
-            turn.set_innermost(node.outer)
 
 
 async def aenter(self: Atomic) -> None:

@@ -75,6 +75,11 @@ def set_innermost(node: Node | None) -> None:
     _innermost.set(node)
 
 
+def root(alias: str) -> Node | None:
+    """Return the innermost block that a `TestCase` has open: one of its class, one a test."""
+    return _roots.get(alias)
+
+
 def set_root(alias: str, node: Node | None) -> None:
     """Register the block of a `TestCase`, used where the caller has no block of its own."""
     if node is None:
@@ -181,12 +186,16 @@ class Turn:
                 other.ended = True
             return inner
 
-    def end_all(self) -> None:
-        """End every block: the scope that they belong to is gone."""
+    def end_all(self, wrapper: Any) -> None:
+        """End every block of `wrapper`: the scope that they belong to is gone.
+
+        Others stay: the wrappers of an in-memory database share one turn.
+        """
         with self._guard:
             for node in self.stack:
-                node.ended = True
-            self.stack.clear()
+                if node.wrapper is wrapper:
+                    node.ended = True
+            self.stack = [node for node in self.stack if not node.ended]
             self._grant()
 
     def _may(self, node: Node | None, leaving: bool) -> bool:

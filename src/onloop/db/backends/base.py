@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -21,6 +22,7 @@ from django.db.utils import OperationalError
 
 from onloop import conf
 from onloop.db import pools, transaction, turn
+from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.pool import Driver, Pool, PoolOptions
 from onloop.db.scope import Scope
@@ -58,6 +60,9 @@ class ScopedWrapper(_Base):
     scope: Scope | None = None
     # The CancelledError of a statement that was cancelled inside the open block.
     cancelled_statement: BaseException | None = None
+    # `Atomic.__exit__` is under way; its on_commit callbacks run when it is done.
+    hold_commit_hooks = False
+    _hooks_due = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,8 +70,10 @@ class ScopedWrapper(_Base):
         # The pool that `connection` was borrowed from.
         self._borrowed_from: Pool[Any] | None = None
         # Reasons to keep the connection: open cursors, and calls that are under way.
-        self._cursors = 0
+        self._cursors: dict[int, weakref.ref[WatchedCursor]] = {}
         self._calls = 0
+        # Something of a cursor is left at the server: nobody else can use the connection.
+        self._unclean = False
         # Somebody asked for the connection itself, by connect() or ensure_connection().
         self._pinned = False
 
@@ -81,6 +88,11 @@ class ScopedWrapper(_Base):
 
     def can_pool(self) -> bool:
         return True
+
+    @property
+    def must_not_wait(self) -> bool:
+        """Whether those that have the pool's connections may be waiting for this wrapper."""
+        return False
 
     def in_transaction(self) -> bool:
         """Tell whether the driver connection has a transaction open."""
@@ -108,7 +120,7 @@ class ScopedWrapper(_Base):
                     self.alias,
                 )
             self._return_connection()
-        self.turn.end_all()
+        self.turn.end_all(self)
 
     def validate_thread_sharing(self) -> None:
         if self.scope is not None:
@@ -148,7 +160,7 @@ class ScopedWrapper(_Base):
             opened = True
             return self._open()
 
-        connection = pool.get(open_)
+        connection = pool.get(open_, urgent=self.must_not_wait)
         self._borrowed_from = pool
         if not opened:
             self._reuse(connection)
@@ -196,9 +208,22 @@ class ScopedWrapper(_Base):
         self.attach_driver(connection)
 
     def ensure_connection(self) -> None:
-        super().ensure_connection()
+        if self.connection is None:
+            super().ensure_connection()
+        # Else there is nothing to wait for, and Django's guard need not refuse: `TestCase` has
+        # a connection open, and `assertNumQueries` asks for it in async tests.
         if self.scope is not None and self._calls == 0:
             self._pinned = True
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let a stretch of code ask for the connection without pinning it."""
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._give_back()
 
     def get_autocommit(self) -> bool:
         if self.scope is not None:
@@ -224,16 +249,19 @@ class ScopedWrapper(_Base):
             if not self._cursors:
                 self._give_back()
 
-    def watch_cursor(self, cursor: Any) -> None:
-        """Keep the connection until `cursor`, a `WatchedCursor`, is closed or collected."""
+    def watch_cursor(self, cursor: WatchedCursor) -> None:
+        """Keep the connection until `cursor` is closed or collected."""
         if self.scope is not None:
             cursor.owner = self
             cursor.borrowed = self.connection
-            self._cursors += 1
+            self._cursors[id(cursor)] = weakref.ref(cursor)
 
-    def cursor_closed(self, connection: Any) -> None:
-        if connection is self.connection and self._cursors:
-            self._cursors -= 1
+    def cursor_closed(
+        self, cursor: WatchedCursor, connection: Any, *, left_behind: bool
+    ) -> None:
+        if connection is self.connection and self._cursors.pop(id(cursor), None) is not None:
+            # Within a block what is left goes with the end of the transaction.
+            self._unclean |= left_behind and not self.in_atomic_block
             self._give_back()
 
     # --- Giving back ------------------------------------------------------------------------
@@ -255,35 +283,35 @@ class ScopedWrapper(_Base):
 
     def _return_connection(self) -> None:
         connection, self.connection = self.connection, None
+        self._hand_back(connection)
+
+    def _hand_back(self, connection: Any) -> None:
+        """Close what is open on a connection and give it to the pool that it came from."""
         pool, self._borrowed_from = self._borrowed_from, None
-        cursors, self._cursors = self._cursors, 0
+        cursors, self._cursors = self._cursors, {}
+        unclean, self._unclean = self._unclean, False
         self._pinned = False
+        for reference in cursors.values():
+            cursor = reference()
+            if cursor is not None:
+                cursor.owner = None
+                unclean |= not cursor.abandon()
         if pool is None:
             return
-        if cursors:
-            # Somebody still has a cursor that must not reach another scope's statements.
+        if unclean or self.in_atomic_block:
             pool.discard(connection)
         else:
             pool.put(connection)
 
     def _close(self) -> None:
-        pool, self._borrowed_from = self._borrowed_from, None
-        if pool is None:
+        if self._borrowed_from is None:
             super()._close()
-            return
-        cursors, self._cursors = self._cursors, 0
-        self._pinned = False
-        if cursors or self.in_atomic_block:
-            pool.discard(self.connection)
         else:
-            pool.put(self.connection)
+            self._hand_back(self.connection)
 
     def close_pool(self) -> None:
-        """Close this alias's pools of all loops, from any thread, and Django's own."""
+        """Close this alias's pools of all loops, from any thread; also a pool of Django's own."""
         pools.close_pools(alias=self.alias)
-        parent = getattr(super(), "close_pool", None)
-        if parent is not None:
-            parent()
 
     def pool_stats(self) -> dict[str, int]:
         """Return sizes of the pool of this wrapper's loop, named as in psycopg_pool."""
@@ -303,33 +331,22 @@ class ScopedWrapper(_Base):
         super().on_commit(transaction.adapt_commit_hook(func), robust)
 
     def run_and_clear_commit_hooks(self) -> None:
-        transaction.end_for_commit_hooks(self)
-        super().run_and_clear_commit_hooks()
+        """Django calls it in the middle of `Atomic.__exit__`: there, they are still held.
 
+        Turn, shield and connection belong to the end of the block. A callback that makes
+        tasks would wait for itself, its own time-outs would be held back, and the connection
+        would be kept while it awaits something else.
+        """
+        if self.hold_commit_hooks:
+            self._hooks_due = True
+        else:
+            super().run_and_clear_commit_hooks()
 
-class WatchedCursor:
-    """Mixin for a driver's cursor class: tells the wrapper when it is closed."""
-
-    owner: ScopedWrapper | None = None
-    borrowed: Any = None
-
-    def close(self) -> None:
-        try:
-            super().close()  # type: ignore[misc]
-        finally:
-            self._release()
-
-    def __del__(self) -> None:
-        self._release()
-        parent = getattr(super(), "__del__", None)
-        if parent is not None:
-            parent()
-
-    def _release(self) -> None:
-        owner, self.owner = self.owner, None
-        if owner is not None:
-            borrowed, self.borrowed = self.borrowed, None
-            owner.cursor_closed(borrowed)
+    def run_held_commit_hooks(self) -> None:
+        """Run the callbacks of a block that has been left, if it was committed."""
+        if self._hooks_due:
+            self._hooks_due = False
+            self.run_and_clear_commit_hooks()
 
 
 def _pool_mode(settings_dict: dict[str, Any]) -> str:
@@ -338,16 +355,14 @@ def _pool_mode(settings_dict: dict[str, Any]) -> str:
 
 
 def pool_options(wrapper: BaseDatabaseWrapper) -> PoolOptions:
-    """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names."""
+    """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names.
+
+    Raises `ImproperlyConfigured` for names and values that a pool cannot have.
+    """
     given = wrapper.settings_dict["OPTIONS"].get("pool")
     if not isinstance(given, dict):
         return PoolOptions()
-    return _checked_options(wrapper.alias, tuple(sorted(given.items(), key=lambda i: i[0])))
-
-
-@lru_cache(maxsize=32)
-def _checked_options(alias: str, given: tuple[tuple[str, Any], ...]) -> PoolOptions:
-    where = f"DATABASES[{alias!r}]['OPTIONS']['pool']"
+    where = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['pool']"
     known = {field.name for field in fields(PoolOptions)}
     values = dict(given)
     mode = values.pop("mode", "transaction")
@@ -361,11 +376,11 @@ def _checked_options(alias: str, given: tuple[tuple[str, Any], ...]) -> PoolOpti
             f"{where} has unknown names: {', '.join(unknown)}. Known are: "
             f"{', '.join(sorted(known | {'mode'}))}."
         )
-    if values.get("max_size", 0) is None:
-        values["max_size"] = max(values.get("min_size", 0), 1)
-    elif "min_size" in values and "max_size" not in values:
-        values["max_size"] = max(values["min_size"], PoolOptions.max_size)
     try:
+        if values.get("max_size", 0) is None:
+            values["max_size"] = max(values.get("min_size", 0), 1)
+        elif "min_size" in values and "max_size" not in values:
+            values["max_size"] = max(values["min_size"], PoolOptions.max_size)
         return PoolOptions(**values)
     except (TypeError, ValueError) as exc:
         raise ImproperlyConfigured(f"{where}: {exc}") from None

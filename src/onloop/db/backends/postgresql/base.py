@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
 from psycopg import IsolationLevel
 
-from onloop.db.backends.base import ScopedWrapper, WatchedCursor
+from onloop import bridge
+from onloop.db.backends.base import ScopedWrapper
+from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
+from onloop.waiting import running_loop
 
 
 class PsycopgDriver:
@@ -39,17 +44,32 @@ class PostgreSQLMixin(ScopedWrapper):
         options = self.settings_dict["OPTIONS"].get("pool")
         if self.scope is not None or not options:
             return None
+        if self.connection is not None:
+            if getattr(self.connection, "_pool", None) is None:
+                return None  # opened by hand, so it is closed by hand
+        elif running_loop() is not None:
+            return None  # an ad hoc copy: waiting for that pool would block the loop
         if self.alias in self._connection_pools:
             return super().pool  # type: ignore[misc]
         original = self.settings_dict
         plain = dict(options) if isinstance(options, dict) else {}
         plain.pop("mode", None)
         plain.setdefault("connection_class", LoopConnection)
+        if isinstance(plain.get("max_size"), int):
+            # psycopg_pool's default would refuse a pool that is fine on the loop.
+            plain.setdefault("min_size", min(4, plain["max_size"]))
         self.settings_dict = {**original, "OPTIONS": {**original["OPTIONS"], "pool": plain}}
         try:
             return super().pool  # type: ignore[misc]
         finally:
             self.settings_dict = original
+
+    def close_pool(self) -> None:
+        super().close_pool()
+        # Not by Django's own `close_pool`, which would make a pool in order to close it.
+        own = self._connection_pools.pop(self.alias, None)
+        if own is not None:
+            own.close()
 
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()
@@ -59,7 +79,7 @@ class PostgreSQLMixin(ScopedWrapper):
     def create_cursor(self, name: str | None = None) -> Any:
         cursor = super().create_cursor(name)
         if not isinstance(cursor, WatchedCursor):
-            # Django names the class of its server-side cursors itself.
+            # Without server-side binding Django names the class of named cursors itself.
             kind: Any = type(cursor)
             cursor.__class__ = _watched(kind)
         self.watch_cursor(cursor)
@@ -68,6 +88,8 @@ class PostgreSQLMixin(ScopedWrapper):
     def attach_driver(self, connection: Any) -> None:
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
+            named: Any = connection.server_cursor_factory
+            connection.server_cursor_factory = _watched(named)
             connection.owner = self
             level = connection.isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
@@ -81,9 +103,44 @@ class DatabaseWrapper(PostgreSQLMixin, base.DatabaseWrapper):
     """Django's PostgreSQL wrapper, waiting on the loop."""
 
 
+class WatchedServerCursor(WatchedCursor):
+    """A server-side cursor, which takes a round trip to close.
+
+    A loop that is left by `break` closes it from a finaliser. An exception would be lost
+    there, a cancellation above all, and outside a bridge there is no waiting at all.
+    """
+
+    def close(self) -> None:
+        if _can_wait():
+            try:
+                super().close()
+                return
+            finally:
+                self.abandon()
+        else:
+            self.release(left_behind=not self.abandon())
+
+    def abandon(self) -> bool:
+        was_open = not self.closed  # type: ignore[attr-defined]
+        psycopg.Cursor.close(self)  # type: ignore[arg-type]
+        return not was_open
+
+    def __del__(self) -> None:
+        self.release(left_behind=not self.closed)  # type: ignore[attr-defined]
+        super().__del__()
+
+
+def _can_wait() -> bool:
+    if bridge.active():
+        return not isinstance(sys.exception(), GeneratorExit)
+    return running_loop() is None
+
+
 @lru_cache(maxsize=64)
 def _watched(cursor_class: Any) -> Any:
     """Return `cursor_class` as a `WatchedCursor`."""
     if issubclass(cursor_class, WatchedCursor):
         return cursor_class
-    return type(cursor_class.__name__, (WatchedCursor, cursor_class), {})
+    server_side = issubclass(cursor_class, psycopg.ServerCursor)
+    mixin = WatchedServerCursor if server_side else WatchedCursor
+    return type(cursor_class.__name__, (mixin, cursor_class), {})

@@ -6,8 +6,9 @@ import sqlite3
 import threading
 from typing import Any
 
-from django.db.backends.sqlite3 import base
+from django.db.backends.sqlite3 import base, features
 from django.db.utils import OperationalError
+from django.utils.functional import cached_property
 
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.sqlite3.connection import (
@@ -80,6 +81,10 @@ class SQLiteMixin(ScopedWrapper):
     def can_pool(self) -> bool:
         return not self.is_in_memory_db()
 
+    @property
+    def must_not_wait(self) -> bool:
+        return self._writing  # autocommit writers have connections when they queue
+
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()
         params.pop("pool", None)
@@ -132,12 +137,25 @@ class SQLiteMixin(ScopedWrapper):
             raise
 
     def _set_autocommit(self, autocommit: bool) -> None:
+        ends = autocommit and not self.autocommit  # not so while a connection is being opened
         super()._set_autocommit(autocommit)
-        if autocommit:
+        if ends:
             self._leave_place()
 
-    def _return_connection(self) -> None:
-        super()._return_connection()
+    def _start_transaction_under_autocommit(self) -> None:
+        # Django leaves the cursor to the collector; the traceback of a BEGIN that failed would
+        # keep it, and the connection with it.
+        mode = self.transaction_mode
+        with self.cursor() as cursor:
+            cursor.execute("BEGIN" if mode is None else f"BEGIN {mode}")
+
+    def _hand_back(self, connection: Any) -> None:
+        super()._hand_back(connection)
+        if self.in_atomic_block and self.is_in_memory_db():
+            # Nobody closes this connection, so the transaction is ended by hand; not by
+            # `connection.rollback()`, which waits for the turn. It is ours, or another scope
+            # would have it.
+            sqlite3.Connection.rollback(connection)
         self._leave_place()
 
     def _close(self) -> None:
@@ -167,5 +185,17 @@ class SQLiteMixin(ScopedWrapper):
             connection.writing = writing
 
 
+class DatabaseFeatures(features.DatabaseFeatures):
+    @cached_property
+    def max_query_params(self) -> Any:  # type: ignore[override]
+        # Django 6 calls `ensure_connection` to ask, which from anybody else would mean that
+        # the connection is wanted until the end of the scope.
+        connection: Any = self.connection
+        with connection.hold():
+            return super().max_query_params
+
+
 class DatabaseWrapper(SQLiteMixin, base.DatabaseWrapper):
     """Django's SQLite wrapper, for many tasks on one loop."""
+
+    features_class = DatabaseFeatures

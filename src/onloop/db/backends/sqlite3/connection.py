@@ -11,16 +11,23 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
-from onloop.db.backends.base import WatchedCursor
+from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.turn import Turn
 from onloop.waiting import FifoLock, pause
 
 T = TypeVar("T")
+
+# For connection classes of the user's own.
+_no_turn = nullcontext()
+
+# Statements that only read; what begins otherwise may write.
+_READING = ("SELECT", "VALUES", "PRAGMA", "EXPLAIN")
 
 # Writers of one file queue here before they ask SQLite, whose own lock knows no order.
 _writers: dict[str, FifoLock] = {}
@@ -44,10 +51,15 @@ class LoopSQLiteConnection(sqlite3.Connection):
     writers: FifoLock | None = None
     # The wrapper has the place in the queue of writers, from BEGIN to the end.
     writing: bool = False
+    closed = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.turn = Turn(None)
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
 
     def commit(self) -> None:
         with self.turn:
@@ -62,22 +74,36 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
     """Django's cursor, in the turn of the caller and patient with other writers."""
 
     connection: LoopSQLiteConnection
+    # Rows that were read ahead of being asked for.
+    _rows: list[Any] | None = None
 
     def execute(self, query: str, params: Any = None) -> Any:
+        self._rows = None
         connection = self.connection
         if type(connection) is not LoopSQLiteConnection:
             return super().execute(query, params)  # a connection class of the user's own
         with connection.turn:
             if connection.busy_s is None:
                 return super().execute(query, params)
-            execute = super().execute
+            if connection.in_transaction:
+                return super().execute(query, params)
             return retry_while_busy(
-                connection,
-                lambda: execute(query, params),
-                can_repeat=not connection.in_transaction,
+                connection, lambda: self._execute_whole(query, params), can_repeat=True
             )
 
+    def _execute_whole(self, query: str, params: Any) -> Any:
+        """Execute an autocommit statement, so that it can be repeated as a whole.
+
+        `INSERT ... RETURNING` commits when its last row is read, and a reader in another
+        thread or process may make that fail: SQLite then rolls the statement back.
+        """
+        result = super().execute(query, params)
+        if self.description is not None and not query.lstrip().upper().startswith(_READING):
+            self._rows = super().fetchall()
+        return result
+
     def executemany(self, query: str, param_list: Any) -> Any:
+        self._rows = None
         connection = self.connection
         if type(connection) is not LoopSQLiteConnection:
             return super().executemany(query, param_list)
@@ -88,6 +114,47 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
             # it waits for its place before the first one.
             with _WriterPlace(connection):
                 return super().executemany(query, param_list)
+
+    # Fetching needs the turn as well: a thread that joins a block shares the connection, and
+    # the sqlite3 module resets a statement that two of its cursors step at the same time.
+
+    def fetchone(self) -> Any:
+        if self._rows is not None:
+            return self._rows.pop(0) if self._rows else None
+        with self._turn:
+            return super().fetchone()
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        size = self.arraysize if size is None else size
+        if self._rows is not None:
+            rows, self._rows = self._rows[:size], self._rows[size:]
+            return rows
+        with self._turn:
+            return super().fetchmany(size)
+
+    def fetchall(self) -> Any:
+        if self._rows is not None:
+            rows, self._rows = self._rows, []
+            return rows
+        with self._turn:
+            return super().fetchall()
+
+    def __next__(self) -> Any:
+        if self._rows is None:
+            return super().__next__()
+        if not self._rows:
+            raise StopIteration
+        return self._rows.pop(0)
+
+    def close(self) -> None:
+        # sqlite3 refuses to close a cursor after its connection; an iterator that the garbage
+        # collector finds does just that.
+        if not getattr(self.connection, "closed", False):
+            super().close()
+
+    @property
+    def _turn(self) -> Any:
+        return getattr(self.connection, "turn", _no_turn)
 
 
 def retry_while_busy(

@@ -1,0 +1,78 @@
+"""A pool for each loop, closed when its loop ends, or from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from onloop.db import pools
+from tests.project.library.models import Author
+
+from .helpers import abackend_pid, anames, assert_all_back
+
+pytestmark = pytest.mark.usefixtures("db_clean")
+
+
+@pytest.mark.only_on("postgresql")
+def test_the_pool_of_a_loop_that_ended_is_closed(pg_activity: Callable[..., Any]) -> None:
+    async def work() -> set[int]:
+        return set(await asyncio.gather(*(abackend_pid() for _ in range(3))))
+
+    first = asyncio.run(work())
+    second = asyncio.run(work())
+    assert not first & second
+    left = {backend.pid for backend in pg_activity(application_name="onloop-tests")}
+    assert not left & (first | second)
+
+
+def test_the_pools_of_a_loop_that_was_never_shut_down_are_swept_up_by_the_next() -> None:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(anames())
+    (pool,) = pools.pools_of(loop)
+    loop.close()
+    assert not pool.closed
+    asyncio.run(anames())
+    assert pool.closed
+
+
+def test_each_loop_has_a_pool_of_its_own() -> None:
+    meet = threading.Barrier(2)
+    found: list[Any] = []
+
+    async def work() -> None:
+        await anames()
+        found.extend(pools.pools_of(asyncio.get_running_loop()))
+        meet.wait(10)
+
+    threads = [threading.Thread(target=asyncio.run, args=[work()]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(pool) for pool in found}) == 2
+
+
+async def test_close_pool_from_another_thread_closes_idle_connections() -> None:
+    def close_pool() -> None:
+        connections["default"].close_pool()  # the wrapper of that thread
+
+    await anames()
+    (pool,) = pools.pools_of(asyncio.get_running_loop())
+    await asyncio.to_thread(close_pool)
+    assert pool.stats()["pool_size"] == 0
+    assert await anames() == []  # a new pool
+    await assert_all_back()
+
+
+async def test_close_pool_in_a_block_lets_the_block_finish() -> None:
+    async with transaction.atomic():
+        await Author.objects.acreate(name="Ann")
+        await asyncio.to_thread(pools.close_pools)
+        await Author.objects.acreate(name="Bob")
+    assert await anames() == ["Ann", "Bob"]
+    await assert_all_back()

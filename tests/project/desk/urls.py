@@ -1,0 +1,28 @@
+"""Addresses of the front desk."""
+
+from django.urls import path
+
+from . import account, views
+
+urlpatterns = [
+    path("echo/", views.echo),
+    path("numbers/<int:count>/", views.numbers),
+    path("numbers-sync/<int:count>/", views.numbers_sync),
+    path("until-you-leave/", views.until_you_leave),
+    path("as-found/<str:language>/", views.as_found),
+    path("as-found-sync/<str:language>/", views.as_found_sync),
+    path("sleeps-in-the-database/", views.sleeps_in_the_database),
+    path("process/", views.process),
+    path("shelf/", views.shelf),
+    path("raises/", views.raises),
+    path("token/", account.token),
+    path("sign-in/", account.sign_in),
+    path("sign-out/", account.sign_out),
+    path("me/", account.me),
+    path("me-sync/", account.me_sync),
+    path("members-only/", account.members_only),
+    path("visits/", account.visits),
+    path("new-key/", account.new_key),
+    path("leave-a-note/", account.leave_a_note),
+    path("read-notes/", account.read_notes),
+]

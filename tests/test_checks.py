@@ -1,0 +1,172 @@
+"""`manage.py check`: silent about a good project, with an id for each bad one."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import sysconfig
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import override_settings
+
+from tests.fresh import project
+
+POSTGRESQL = {"ENGINE": "onloop.db.backends.postgresql", "NAME": "none"}
+SQLITE = {"ENGINE": "onloop.db.backends.sqlite3", "NAME": ":memory:"}
+
+
+def found():
+    """Ours, of the messages about the tests' own project."""
+    return [message for message in checks.run_checks() if message.id.startswith("onloop.")]
+
+
+def ids():
+    return [message.id for message in found()]
+
+
+def found_in_project(**databases):
+    """What is said about a project with these databases."""
+    return project(
+        """
+        from django.core import checks
+        for message in checks.run_checks():
+            print(message.id, message)
+        """,
+        databases=databases,
+    )
+
+
+def test_nothing_is_said_about_a_good_project():
+    assert found() == []
+
+
+def test_the_command_passes_for_a_good_project():
+    call_command("check")
+
+
+def test_every_message_has_a_hint_or_names_the_cure(monkeypatch):
+    monkeypatch.setattr(platform, "python_implementation", lambda: "PyPy")
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    monkeypatch.delattr("django.db.models.query.sync_to_async")
+    messages = found()
+    assert len(messages) == 3
+    assert all(message.hint for message in messages)
+
+
+# --- the interpreter and Django -------------------------------------------------------------
+
+
+def test_another_interpreter_is_e001(monkeypatch):
+    monkeypatch.setattr(platform, "python_implementation", lambda: "PyPy")
+    assert ids() == ["onloop.E001"]
+
+
+@pytest.fixture
+def free_threaded(monkeypatch):
+    """As a free-threaded build would answer."""
+    ask = sysconfig.get_config_var
+    monkeypatch.setattr(
+        sysconfig, "get_config_var", lambda name: 1 if name == "Py_GIL_DISABLED" else ask(name)
+    )
+
+
+def test_python_without_the_interpreter_lock_is_e001(monkeypatch, free_threaded):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert ids() == ["onloop.E001"]
+
+
+def test_a_free_threaded_build_with_the_lock_on_is_good(monkeypatch, free_threaded):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    assert ids() == []
+
+
+def test_a_name_that_django_does_not_have_is_e002_and_named(monkeypatch):
+    monkeypatch.delattr("django.db.models.query.sync_to_async")
+    messages = found()
+    assert [message.id for message in messages] == ["onloop.E002"]
+    assert "django.db.models.query.sync_to_async" in messages[0].msg
+
+
+def test_the_variable_that_turns_the_guard_off_is_w001(monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    assert ids() == ["onloop.W001"]
+
+
+# --- settings -------------------------------------------------------------------------------
+
+
+def test_a_wrong_setting_is_e003_and_named():
+    with override_settings(ONLOOP={"SYNC_VIEWS": "async"}):
+        messages = found()
+    assert [message.id for message in messages] == ["onloop.E003"]
+    assert 'ONLOOP["SYNC_VIEWS"]' in messages[0].msg
+
+
+def test_the_command_fails_for_an_error():
+    with (
+        override_settings(ONLOOP={"SYNC_VIEWS": "async"}),
+        pytest.raises(SystemCheckError, match=r"onloop\.E003"),
+    ):
+        call_command("check")
+
+
+# --- databases ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        SQLITE,
+        POSTGRESQL,
+        POSTGRESQL | {"OPTIONS": {"pool": True}},
+        POSTGRESQL | {"OPTIONS": {"pool": {"min_size": 2, "max_size": 5, "mode": "session"}}},
+    ],
+    ids=["sqlite", "postgresql", "pool", "pool-with-options"],
+)
+def test_nothing_is_said_about_good_databases(good):
+    assert found_in_project(default=good) == ""
+
+
+def test_a_project_without_a_database_is_good():
+    assert found_in_project() == ""
+
+
+def test_an_engine_that_blocks_is_w002_and_named():
+    said = found_in_project(
+        default=SQLITE,
+        legacy={"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+    )
+    assert said.startswith("onloop.W002")
+    assert "'legacy'" in said
+    assert "django.db.backends.sqlite3" in said
+
+
+@pytest.mark.parametrize(
+    ("pool", "says"),
+    [
+        ({"mode": "statement"}, "must be 'transaction' or 'session'"),
+        ({"maxsize": 5}, "unknown names: maxsize"),
+        ({"min_size": 5, "max_size": 2}, "max_size"),
+    ],
+    ids=["mode", "unknown", "sizes"],
+)
+def test_wrong_options_of_a_pool_are_e004_and_named(pool, says):
+    said = found_in_project(default=POSTGRESQL | {"OPTIONS": {"pool": pool}})
+    assert said.startswith("onloop.E004")
+    assert says in said
+
+
+def test_persistent_connections_with_a_pool_are_e005():
+    said = found_in_project(
+        default=POSTGRESQL | {"OPTIONS": {"pool": True}, "CONN_MAX_AGE": 60}
+    )
+    assert said.startswith("onloop.E005")
+
+
+@pytest.mark.parametrize("age", [60, None])
+def test_persistent_connections_without_pool_options_are_w003(age):
+    said = found_in_project(default=POSTGRESQL | {"CONN_MAX_AGE": age})
+    assert said.startswith("onloop.W003")

@@ -1,0 +1,94 @@
+"""The setting ONLOOP: what it may hold, and what is said where it holds something else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from onloop import conf
+
+
+def test_without_the_setting_there_are_defaults():
+    with override_settings():
+        del settings.ONLOOP
+        conf.reload()
+        assert conf.get() == conf.Settings(
+            SYNC_VIEWS="thread", ON_LOOP=(), IN_THREAD=(), LIFESPAN=(), TURN_TIMEOUT=30.0
+        )
+    conf.reload()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "read"),
+    [
+        ("SYNC_VIEWS", "loop", "loop"),
+        ("SYNC_VIEWS", "thread", "thread"),
+        ("ON_LOOP", ["django.contrib.admin"], ("django.contrib.admin",)),
+        ("ON_LOOP", (), ()),
+        ("IN_THREAD", ("one", "two"), ("one", "two")),
+        ("IN_THREAD", {"one"}, ("one",)),
+        ("LIFESPAN", ["project.lifespan.resources"], ("project.lifespan.resources",)),
+        ("TURN_TIMEOUT", 5, 5),
+        ("TURN_TIMEOUT", 0.5, 0.5),
+    ],
+)
+def test_a_valid_value_is_read(name, given, read):
+    with override_settings(ONLOOP={name: given}):
+        assert getattr(conf.get(), name) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "must be a dictionary"),
+        ([("SYNC_VIEWS", "loop")], "must be a dictionary"),
+        (
+            {"SYNCVIEWS": "loop", "B": 1},
+            r"Unknown names .*: B, SYNCVIEWS\. Known are: IN_THREAD,",
+        ),
+        ({"SYNC_VIEWS": "async"}, r'ONLOOP\["SYNC_VIEWS"\] must be "thread" or "loop"'),
+        ({"SYNC_VIEWS": None}, r'ONLOOP\["SYNC_VIEWS"\] must be "thread" or "loop"'),
+        ({"ON_LOOP": "django.contrib.admin"}, r"ONLOOP\['ON_LOOP'\] must be a list of dotted"),
+        ({"ON_LOOP": None}, r"ONLOOP\['ON_LOOP'\] must be a list of dotted"),
+        ({"IN_THREAD": [len]}, r"ONLOOP\['IN_THREAD'\] must be a list of dotted"),
+        ({"LIFESPAN": 5}, r"ONLOOP\['LIFESPAN'\] must be a list of dotted"),
+        ({"TURN_TIMEOUT": 0}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"TURN_TIMEOUT": -1}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"TURN_TIMEOUT": True}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"TURN_TIMEOUT": None}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"TURN_TIMEOUT": "5"}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"TURN_TIMEOUT": math.inf}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"TURN_TIMEOUT": math.nan}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+    ],
+)
+def test_an_invalid_value_is_refused_with_the_place_and_the_cure(value, says):
+    with override_settings(ONLOOP=value), pytest.raises(ImproperlyConfigured, match=says):
+        conf.get()
+
+
+def test_the_settings_are_read_once():
+    assert conf.get() is conf.get()
+
+
+def test_a_changed_setting_is_read_again_and_so_is_the_old_one():
+    before = conf.get()
+    with override_settings(ONLOOP={"TURN_TIMEOUT": 7}):
+        inside = conf.get().TURN_TIMEOUT
+    assert (inside, conf.get()) == (7, before)
+
+
+def test_another_setting_that_changes_is_none_of_its_business():
+    before = conf.get()
+    with override_settings(USE_TZ=False):
+        assert conf.get() is before
+
+
+def test_what_was_refused_is_refused_again():
+    with override_settings(ONLOOP={"SYNC_VIEWS": "async"}):
+        for _ in range(2):
+            with pytest.raises(ImproperlyConfigured):
+                conf.get()

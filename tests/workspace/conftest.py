@@ -1,0 +1,92 @@
+"""The example service on a real server, migrated and seeded, with a database of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from psycopg import sql
+
+from tests.database import TestDatabases
+from tests.postgres import ROOT, USER
+from tests.servers import AsgiServer, AsgiServers, Serving
+
+WORKSPACE = ROOT / "examples" / "workspace"
+NAME = "workspace"
+PASSWORD = "only-for-this-test-run"
+HTTP_TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="session")
+def workspace_env(
+    database: TestDatabases, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The environment of the service; its database is made, migrated and seeded once."""
+    if database.place is None:
+        url = f"sqlite:////{tmp_path_factory.mktemp('workspace') / 'workspace.sqlite3'}"
+    else:
+        with database.connect() as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+        place = database.place
+        url = f"postgresql://{USER}@{place.host}:{place.port}/{NAME}"
+    env = {
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "workspace.settings",
+        "PYTHONPATH": str(WORKSPACE),
+        "SECRET_KEY": os.urandom(20).hex(),
+        "DEMO_PASSWORD": PASSWORD,
+    }
+    for command in ("migrate", "seed"):
+        done = subprocess.run(
+            [sys.executable, "manage.py", command],
+            cwd=WORKSPACE,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return env
+
+
+@pytest.fixture(scope="session")
+def workspace_servers(
+    workspace_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AsgiServers]:
+    servers = AsgiServers(tmp_path_factory.mktemp("workspace-servers"))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def asgi_server(
+    workspace_servers: AsgiServers, workspace_env: dict[str, str]
+) -> Iterator[AsgiServer]:
+    """The service on uvicorn; it has printed no traceback when the test ends."""
+    server = workspace_servers.get(
+        Serving(application="workspace.asgi:application", env=tuple(workspace_env.items()))
+    )
+    server.mark_log()
+    yield server
+    assert "Traceback" not in server.new_log(), server.new_log()
+
+
+@pytest.fixture
+async def ahttp(asgi_server: AsgiServer) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that may have a hundred connections at once."""
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(
+        base_url=asgi_server.url, timeout=HTTP_TIMEOUT_S, limits=limits
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def folder() -> Path:
+    return WORKSPACE
