@@ -41,6 +41,19 @@ class AwaitableGenerator:
         return 42
 
 
+class BareIterator:
+    """What Granian's `send` returns: an iterator, without `send` and `throw`."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration(42)
+
+
 async def in_a_group():
     async with asyncio.TaskGroup() as group:
         task = group.create_task(answer())
@@ -53,6 +66,7 @@ AWAITABLES = {
     "generator": of_a_generator,
     "object": Awaitable,
     "object-with-generator": AwaitableGenerator,
+    "bare-iterator": BareIterator,
     "group": in_a_group,
     "shield": lambda: asyncio.shield(answer()),
     "wait_for": lambda: asyncio.wait_for(answer(), 20),

@@ -95,6 +95,14 @@ def test_a_hasher_that_is_handed_over_runs_in_another_thread(runner):
     assert computed() == [("encode", False)]
 
 
+def test_a_hasher_that_is_handed_over_is_taken_as_it_is(runner):
+    def function():
+        hasher = hashers.get_hasher()
+        return hashers.get_hasher(hasher) is hasher
+
+    assert runner.run(bridge.run(function))
+
+
 @pytest.mark.parametrize(
     "hashing",
     [

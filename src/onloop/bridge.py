@@ -16,7 +16,7 @@ import contextvars
 import functools
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any, ParamSpec, TypeVar, overload
 
 import asgiref.sync
@@ -91,6 +91,8 @@ def await_(awaitable: Awaitable[T]) -> T:
         steps: Any = awaitable
     else:
         steps = awaitable.__await__()
+        if not hasattr(steps, "send"):
+            steps = _through(steps)  # a bare iterator, as Granian's
     if bridge.closing:
         close = getattr(steps, "close", None)
         if close is not None:
@@ -115,6 +117,10 @@ def await_(awaitable: Awaitable[T]) -> T:
                 del thrown
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+def _through(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
+    return (yield from steps)
 
 
 async def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

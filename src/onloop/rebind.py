@@ -21,7 +21,7 @@ import django
 from django.apps import apps
 
 from onloop import bridge
-from onloop.db import queryset, transaction
+from onloop.db import queryset, transaction, turn
 from onloop.guard import get_running_loop
 
 _MISSING = object()
@@ -105,6 +105,20 @@ def call_async_to_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
     return original("asgiref.sync", "AsyncToSync.__call__")(bridged, *args, **kwargs)
 
 
+async def call_sync_to_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """`asgiref.sync.SyncToAsync.__call__`, for callers that are cancelled.
+
+    asgiref copies the context variables of the thread back, and that of a thread which is still
+    at work says that it is inside a transaction: the thread's, not the caller's.
+    """
+    node = turn.innermost()
+    try:
+        return await original("asgiref.sync", "SyncToAsync.__call__")(self, *args, **kwargs)
+    except asyncio.CancelledError:
+        turn.set_innermost(node)
+        raise
+
+
 async def _in_bridge(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     bridge.install_task_factory(asyncio.get_running_loop())
     token = bridge.bridge_tasks.set(True)  # not for the caller: asgiref copies it back
@@ -179,6 +193,7 @@ TABLE: tuple[Binding, ...] = (
     *_sites("thread", "django.tasks.base", "django.tasks.backends.base", since=(6, 0)),
     # What else is Onloop's.
     Binding("asgiref.sync", "AsyncToSync.__call__", call_async_to_sync, "ours"),
+    Binding("asgiref.sync", "SyncToAsync.__call__", call_sync_to_async, "ours"),
     Binding("django.contrib.auth.hashers", "get_hasher", get_hasher, "ours", app=_AUTH),
     Binding("django.db.models", "QuerySet.alist", queryset.alist, "ours", added=True),
     Binding("django.db.models", "Manager.alist", queryset.manager_alist, "ours", added=True),

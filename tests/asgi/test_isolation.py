@@ -195,7 +195,6 @@ async def test_a_pipelined_request_finds_nothing_of_the_one_before(project):
     assert [a.json() for a in answers] == [{**found, "prefix": "/mounted/"}, found, found]
 
 
-@pytest.mark.xfail(strict=True, reason="a scope keeps the scope that it was begun in")
 async def test_a_pipelined_request_does_not_keep_the_one_before_alive(project):
     def count():
         gc.collect()

@@ -100,7 +100,7 @@ QUERIES: dict[str, tuple[Callable[[], Any], Any]] = {
         [("Ann", 2), ("Bob", 1)],
     ),
     "union": (
-        lambda: Book.objects.filter(title="A1").union(Book.objects.filter(price=3)).acount(),
+        lambda: Tag.objects.filter(name="red").union(Tag.objects.filter(name="blue")).acount(),
         2,
     ),
     "a query with Q": (lambda: Book.objects.filter(Q(title="A1") | Q(price=3)).acount(), 2),
@@ -112,13 +112,7 @@ QUERIES: dict[str, tuple[Callable[[], Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", QUERIES)
-async def test_a_query_gives_what_it_should(name: str, shelf: Any) -> None:
-    query, expected = QUERIES[name]
-    assert await shelf(query()) == expected
-
-
-@pytest.mark.parametrize("name", QUERIES)
-async def test_a_query_runs_beside_others(name: str, shelf: Any) -> None:
+async def test_a_query_gives_what_it_should_also_beside_others(name: str, shelf: Any) -> None:
     query, expected = QUERIES[name]
 
     async def gathered() -> list[Any]:

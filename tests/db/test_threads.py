@@ -318,3 +318,26 @@ def test_asyncio_run_outside_of_a_sync_block_has_connections_of_its_own() -> Non
 
     assert asyncio.run(inside())
     assert connections["default"].scope is None
+
+
+async def test_who_stops_waiting_for_a_thread_does_not_get_into_its_transaction() -> None:
+    loop = asyncio.get_running_loop()
+    caller = asyncio.current_task()
+    assert caller is not None
+    go_on = threading.Event()
+
+    def work() -> None:
+        with transaction.atomic():
+            Author.objects.create(name="not yet there")
+            loop.call_soon_threadsafe(caller.cancel)
+            go_on.wait(10)
+
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await asgiref.sync.sync_to_async(work)()
+        caller.uncancel()
+        assert not connection.in_atomic_block
+        if connection.features.has_select_for_update:  # SQLite's reader would wait for it
+            assert await anames() == []
+    finally:
+        go_on.set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import asgiref.sync
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test import override_settings
 
@@ -320,3 +320,58 @@ async def test_the_turns_of_two_databases_are_independent() -> None:
         assert connections["default"].in_atomic_block
         release.set()
         await task
+
+
+@pytest.mark.only_on("postgresql")
+async def test_a_block_left_by_an_error_waits_for_the_statement_of_a_task_that_still_runs(
+    gate: Gate,
+) -> None:
+    """`gather` does not wait for the others when one fails."""
+    started = asyncio.Event()
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def slow() -> None:
+        await Author.objects.acreate(name="Ann")
+        started.set()
+        await afetch(gate.sql)
+        await Author.objects.acreate(name="too late")
+
+    async def open_the_gate() -> None:
+        async with onloop.scope():
+            await gate.until_waiting(1)
+            gate.open()
+
+    opening = asyncio.create_task(open_the_gate())
+    with pytest.raises(Rollback):
+        async with transaction.atomic():
+            tasks.append(asyncio.create_task(slow()))
+            await started.wait()
+            raise Rollback
+    await opening
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await tasks[0]
+    assert await anames() == []
+    await assert_all_back()
+
+
+@pytest.mark.only_on("postgresql")
+@override_settings(ONLOOP={"TURN_TIMEOUT": 0.2})
+async def test_a_block_that_cannot_get_its_turn_to_end_is_rolled_back_all_the_same(
+    gate: Gate,
+) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def work() -> None:
+        async with transaction.atomic():
+            await Author.objects.acreate(name="Ann")
+            tasks.append(asyncio.create_task(afetch(gate.sql)))
+            await gate.until_waiting(1)
+
+    async with onloop.scope():
+        with pytest.raises(TurnTimeout):
+            await work()
+        assert not connections["default"].in_atomic_block
+        assert await anames() == []
+    with pytest.raises((OperationalError, TransactionManagementError)):
+        await tasks[0]
+    await assert_all_back()

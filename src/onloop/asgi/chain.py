@@ -28,11 +28,13 @@ from django.utils.module_loading import import_string
 from onloop import bridge
 from onloop.asgi.places import Place, place_of
 from onloop.bridge import await_
-from onloop.db import turn
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.scope import current_scope
 
 logger = logging.getLogger("django.request")
+
+# How many views' places are remembered.
+MAX_PLACES = 4096
 
 Handler = Callable[[HttpRequest], Any]
 
@@ -116,6 +118,8 @@ class Chain(BaseHandler):
         try:
             place = self._places[view]
         except KeyError:
+            if len(self._places) >= MAX_PLACES:  # a project that makes views as it goes
+                self._places.clear()
             place = self._places[view] = place_of(view)
         atomic = self.make_view_atomic(view)
         if place == "thread":
@@ -149,7 +153,6 @@ async def _call_in_thread(view: Callable[..., Any], *args: Any, **kwargs: Any) -
     """
     scope = current_scope()
     assert scope is not None
-    node = turn.innermost()
 
     def lent() -> Any:
         with scope.lend():
@@ -158,8 +161,6 @@ async def _call_in_thread(view: Callable[..., Any], *args: Any, **kwargs: Any) -
     try:
         return await sync_to_async(lent, thread_sensitive=True)()
     except asyncio.CancelledError:
-        # asgiref has copied the context variables of the thread, which is inside its blocks.
-        turn.set_innermost(node)
         free = asyncio.ensure_future(sync_to_async(_nothing, thread_sensitive=True)())
         while not free.done():
             try:

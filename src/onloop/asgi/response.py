@@ -69,14 +69,9 @@ def _headers(response: Any) -> list[tuple[bytes, bytes]]:
 
 def _send(send: Send, message: dict[str, Any]) -> None:
     try:
-        await_(_sending(send, message))
+        await_(send(message))
     except OSError as exc:
         raise ClientLeft from exc
-
-
-async def _sending(send: Send, message: dict[str, Any]) -> None:
-    # Granian's `send` returns a bare iterator, which only `await` itself knows how to drive.
-    await send(message)
 
 
 def _send_body(send: Send, content: bytes, chunk_size: int) -> None:

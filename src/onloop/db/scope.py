@@ -101,8 +101,11 @@ class Scope:
         if self._surroundings:
             node, made_in, bridged = self._surroundings
             turn.set_innermost(node)
-            _made_in.set(made_in)
+            _made_in.set(None if made_in is None or made_in._ended else made_in)
             bridge.bridge_tasks.set(bridged)
+        # A task keeps the scope that it was made in; that must not keep a chain of others.
+        self._surroundings = ()
+        self._outer = self.made_in = None
 
     def release(self) -> None:
         wrappers, self.wrappers = self.wrappers, {}

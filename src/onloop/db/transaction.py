@@ -21,6 +21,7 @@ from django.db.utils import DEFAULT_DB_ALIAS
 
 from onloop import bridge
 from onloop.db import turn
+from onloop.db.errors import TurnTimeout
 from onloop.db.turn import Node
 
 # Seconds that COMMIT or ROLLBACK may go on once the task has been cancelled. After that the
@@ -77,7 +78,11 @@ def leave(
                 node.check()
             return
         with bridge.Shield(SHIELD_S):
-            node.turn.acquire(node, leaving=True)
+            try:
+                node.turn.acquire(node, leaving=True)
+            except TurnTimeout:
+                _abandon(node)
+                raise
             try:
                 _leave_in_turn(self, node, exc_type, exc, tb)
             finally:
@@ -93,6 +98,25 @@ def leave(
     finally:
         _set_outer(self, node)
     node.wrapper.run_held_commit_hooks()
+
+
+def _abandon(node: Node) -> None:
+    """End a block that cannot be rolled back: a statement of another task does not end."""
+    wrapper = node.wrapper
+    node.turn.pop(node)
+    if node.depth == 1:
+        wrapper.drop_connection()
+    else:
+        wrapper.needs_rollback = True
+        _trim(wrapper, node.depth - 1)
+
+
+def _trim(wrapper: Any, depth: int) -> None:
+    """Forget the blocks of `wrapper` that lie deeper than `depth`."""
+    surplus = len(wrapper.atomic_blocks) - depth
+    if surplus > 0:
+        del wrapper.atomic_blocks[depth:]
+        del wrapper.savepoint_ids[-surplus:]
 
 
 def _set_outer(self: Atomic, node: Node) -> None:
@@ -143,10 +167,7 @@ def _end_inner_blocks(node: Node) -> TransactionManagementError | None:
     wrapper = node.wrapper
     inner = node.turn.stack[node.turn.stack.index(node) + 1 :]
     node.turn.pop(inner[0])
-    surplus = len(wrapper.atomic_blocks) - node.depth
-    if surplus > 0:
-        del wrapper.atomic_blocks[node.depth :]
-        del wrapper.savepoint_ids[-surplus:]
+    _trim(wrapper, node.depth)
     return TransactionManagementError(
         f"This atomic block on {node.alias!r} ended while an inner block, opened by "
         f"{inner[-1].owner}, was open: everything has been rolled back. Wait for the tasks "

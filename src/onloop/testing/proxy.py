@@ -230,11 +230,12 @@ class FaultProxy:
         try:
             await self._loop.sock_connect(server, address)
         except BaseException as exc:
+            if isinstance(exc, OSError):
+                self.counters.refused_upstream += 1  # before the client can know of it
             server.close()
             client.close()
             if not isinstance(exc, OSError):
                 raise
-            self.counters.refused_upstream += 1
             return
         for end in (client, server):
             if end.family != socket.AF_UNIX:

@@ -195,6 +195,11 @@ class ScopedWrapper(_Base):
     def _reuse(self, connection: Any) -> None:
         """Take over an idle connection: `connect()`, less what has been done for it before."""
         self.connection = connection
+        self._forget_state()
+        self.attach_driver(connection)
+
+    def _forget_state(self) -> None:
+        """Be as `connect()` leaves a wrapper."""
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
         self.in_atomic_block = False
         self.savepoint_ids = []
@@ -205,7 +210,6 @@ class ScopedWrapper(_Base):
         self.health_check_enabled = False
         self.run_on_commit = []
         self.close_at = None
-        self.attach_driver(connection)
 
     def ensure_connection(self) -> None:
         if self.connection is None:
@@ -264,6 +268,11 @@ class ScopedWrapper(_Base):
             self._unclean |= left_behind and not self.in_atomic_block
             self._give_back()
 
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Django calls it before and after requests; a scope's connections end with it."""
+        if self.scope is None:
+            super().close_if_unusable_or_obsolete()
+
     # --- Giving back ------------------------------------------------------------------------
 
     def _give_back(self) -> None:
@@ -295,13 +304,25 @@ class ScopedWrapper(_Base):
             cursor = reference()
             if cursor is not None:
                 cursor.owner = None
-                unclean |= not cursor.abandon()
+                try:
+                    unclean |= not cursor.abandon()
+                except self.Database.Error:
+                    unclean = True  # a thread is still at work with it
         if pool is None:
             return
         if unclean or self.in_atomic_block:
             pool.discard(connection)
         else:
             pool.put(connection)
+
+    def drop_connection(self) -> None:
+        """Throw the connection away, and the open transaction with it, whatever goes on there."""
+        connection, self.connection = self.connection, None
+        pooled = self._borrowed_from is not None
+        self._hand_back(connection)  # which discards, as a block is open
+        if not pooled and self.can_pool():
+            connection.close()
+        self._forget_state()
 
     def _close(self) -> None:
         if self._borrowed_from is None:
@@ -310,7 +331,7 @@ class ScopedWrapper(_Base):
             self._hand_back(self.connection)
 
     def close_pool(self) -> None:
-        """Close this alias's pools of all loops, from any thread; also a pool of Django's own."""
+        """Close this alias's pools of all loops, from any thread; also one of Django's own."""
         pools.close_pools(alias=self.alias)
 
     def pool_stats(self) -> dict[str, int]:

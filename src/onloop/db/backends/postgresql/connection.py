@@ -47,6 +47,8 @@ class LoopConnection(psycopg.Connection[Any]):
 
     owner: Any = None
     lock: Any
+    # The future of the wait that is under way on the loop, for `close`.
+    _waiting: asyncio.Future[Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,6 +99,7 @@ class LoopConnection(psycopg.Connection[Any]):
                 if until is not None:
                     timer = loop.call_at(until, _wake, future, _READY_NONE)
                 ready = None
+                self._waiting = future
                 try:
                     ready = bridge.await_(future)
                 except asyncio.CancelledError as exc:
@@ -107,6 +110,11 @@ class LoopConnection(psycopg.Connection[Any]):
                 finally:
                     if timer is not None:
                         timer.cancel()
+                    if self._waiting is not future:
+                        raise errors.OperationalError(
+                            "the connection was closed while a statement was waiting"
+                        )
+                    self._waiting = None
                     if state & _READ:
                         loop.remove_reader(fileno)
                     if state & _WRITE:
@@ -121,6 +129,21 @@ class LoopConnection(psycopg.Connection[Any]):
             return stop.value  # type: ignore[no-any-return]
         except OSError as exc:
             raise errors.OperationalError("connection socket closed") from exc
+
+    def close(self) -> None:
+        """Close at once; a task that waits for a statement on this connection gets an error."""
+        future = self._waiting
+        if future is not None:
+            loop = future.get_loop()
+            if running_loop() is not loop:
+                loop.call_soon_threadsafe(self.close)
+                return
+            # Before the descriptor is closed: its number may be another connection's next.
+            self._waiting = None
+            loop.remove_reader(self.pgconn.socket)
+            loop.remove_writer(self.pgconn.socket)
+            _wake(future, _READY_NONE)
+        super().close()
 
     def _give_up(self) -> None:
         """The end of a shield: the statement's outcome stays unknown to us."""
