@@ -316,7 +316,7 @@ class ScopedWrapper(_Base):
             pool.put(connection)
 
     def drop_connection(self) -> None:
-        """Throw the connection away, and the open transaction with it, whatever goes on there."""
+        """Throw the connection away, and its open transaction, whatever goes on there."""
         connection, self.connection = self.connection, None
         pooled = self._borrowed_from is not None
         self._hand_back(connection)  # which discards, as a block is open
