@@ -261,7 +261,10 @@ class Shield:
         if outer is not None:
             outer.absorb(cancelled)
             return
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # no cycle of exception, traceback and this frame
 
     def absorb(self, cancelled: asyncio.CancelledError) -> float:
         """Keep the cancellation for the end of the block; return the loop time of the bound."""

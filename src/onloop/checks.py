@@ -15,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from onloop import conf, rebind
-from onloop.db.backends.base import ScopedWrapper, pool_options
+from onloop.db.backends.base import ScopedWrapper
+from onloop.db.backends.options import pool_options
 
 
 def register() -> None:

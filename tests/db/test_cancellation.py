@@ -368,3 +368,14 @@ async def test_a_thousand_random_cancellations_lose_neither_slot_nor_connection(
     assert (await pool_stats(alias))["pool_size"] <= max_size
     async with transaction.atomic(using=alias):
         await rows.acreate(name="usable")
+
+
+@pytest.mark.only_on("postgresql")  # SQLite does not wait
+async def test_a_time_out_during_savepoint_costs_only_the_inner_block() -> None:
+    async with transaction.atomic():
+        await Author.objects.acreate(name="outer")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0), transaction.atomic():
+                await Author.objects.acreate(name="inner")
+        assert await anames() == ["outer"]
+    assert await anames() == ["outer"]

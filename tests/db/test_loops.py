@@ -15,6 +15,7 @@ from tests.project.library.models import Author
 
 from .eventually import eventually
 from .helpers import abackend_pid, anames, assert_all_back
+from .pooled import Pooled
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -81,3 +82,15 @@ async def test_close_pool_in_a_block_lets_the_block_finish() -> None:
         await Author.objects.acreate(name="Bob")
     assert await anames() == ["Ann", "Bob"]
     await assert_all_back()
+
+
+async def test_threads_that_ask_for_a_pool_at_the_same_time_get_the_same_one() -> None:
+    loop = asyncio.get_running_loop()
+    start = threading.Barrier(4)
+
+    def ask() -> Any:
+        start.wait(10)
+        return pools.pool_for(loop, "made up", "name", lambda: Pooled().pool)
+
+    found = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(4)))
+    assert len({id(pool) for pool in found}) == 1

@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from onloop.db.backends.base import pool_options
+from onloop.db.backends.options import pool_options
 
 from .helpers import anames
 

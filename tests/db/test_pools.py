@@ -102,6 +102,15 @@ async def test_an_explicit_ensure_connection_pins_until_close() -> None:
     await assert_all_back()
 
 
+async def test_ensure_connection_pins_a_connection_that_a_cursor_has_borrowed() -> None:
+    def work() -> bool:
+        with connection.cursor():
+            connection.ensure_connection()
+        return connection.connection is not None
+
+    assert await bridge.run(work)
+
+
 async def test_an_explicit_connect_pins_until_the_end_of_the_scope() -> None:
     async with onloop.scope():
         await bridge.run(connection.connect)

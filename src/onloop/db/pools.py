@@ -19,8 +19,9 @@ def pool_for(
     loop: asyncio.AbstractEventLoop, alias: str, name: str, make: Callable[[], Pool[Any]]
 ) -> Pool[Any]:
     """Return the pool of `loop` for the database `name` of `alias`, made if need be."""
+    key = alias, name
     try:
-        pool = _pools[loop][alias, name]
+        pool = _pools[loop][key]
     except KeyError:
         pass
     else:
@@ -28,8 +29,10 @@ def pool_for(
             return pool
     with _guard:
         mine = _pools.setdefault(loop, {})
-        pool = make()
-        mine[alias, name] = pool
+        # A thread that is lent a scope may have been quicker.
+        if key not in mine or mine[key].closed:
+            mine[key] = make()
+        pool = mine[key]
     _sweep()
     if loop not in _closers and bridge.active():
         closer = _close_with_loop(loop)

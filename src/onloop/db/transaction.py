@@ -45,7 +45,7 @@ def enter(self: Atomic) -> None:
         return
     from_testcase = getattr(self, "_from_testcase", False)
     with queue:
-        _enter(self)
+        cancelled = _enter_whole(self, wrapper)
         node = Node(wrapper, self, turn.root(alias) if from_testcase else turn.innermost())
         node.depth = len(wrapper.atomic_blocks)
         queue.push(node)
@@ -53,6 +53,32 @@ def enter(self: Atomic) -> None:
         turn.set_root(alias, node)
     else:
         turn.set_innermost(node)
+    if cancelled is not None:
+        try:
+            leave(self, type(cancelled), cancelled, cancelled.__traceback__)
+            raise cancelled
+        finally:
+            del cancelled  # a cycle through this frame would keep cursors open
+
+
+def _enter_whole(self: Atomic, wrapper: Any) -> asyncio.CancelledError | None:
+    """Enter as Django does; return a cancellation that arrived during SAVEPOINT.
+
+    A SAVEPOINT that is cancelled half-way would cost the outer block, which the task's time-out
+    has nothing to do with. (BEGIN goes to the server with the first statement.)
+    """
+    if not wrapper.in_atomic_block:
+        _enter(self)
+        return None
+    depth = len(wrapper.atomic_blocks)
+    try:
+        with bridge.Shield(SHIELD_S):
+            _enter(self)
+    except asyncio.CancelledError as exc:
+        if len(wrapper.atomic_blocks) == depth:
+            raise  # Django has not entered
+        return exc
+    return None
 
 
 def leave(

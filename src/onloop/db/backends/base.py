@@ -9,34 +9,26 @@ Django's own. This is the one place that takes connections from a pool and retur
 from __future__ import annotations
 
 import logging
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
 from onloop import conf
 from onloop.db import pools, transaction, turn
 from onloop.db.backends.cursors import WatchedCursor
+from onloop.db.backends.options import pool_mode, pool_options
 from onloop.db.errors import DatabaseUnavailable
-from onloop.db.pool import Driver, Pool, PoolOptions
+from onloop.db.pool import Driver, Pool
 from onloop.db.scope import Scope
 from onloop.db.turn import Turn
 
+__all__ = ["ScopedWrapper", "pool_options"]
+
 logger = logging.getLogger("onloop.db")
-
-# Names of psycopg_pool's options that mean nothing here: this pool has no worker threads, opens
-# in its callers, and makes every connection as Django configures it.
-_WITHOUT_MEANING = frozenset({
-    "name", "open", "kwargs", "connection_class", "configure", "reset", "close_returns",
-    "num_workers", "reconnect_timeout", "reconnect_failed", "check", "conninfo",
-})  # fmt: skip
-
 
 if TYPE_CHECKING:
 
@@ -285,7 +277,7 @@ class ScopedWrapper(_Base):
             or self.connection is None
             or self.in_atomic_block
             or self.autocommit is not self.settings_dict["AUTOCOMMIT"]
-            or _pool_mode(self.settings_dict) == "session"
+            or pool_mode(self.settings_dict) == "session"
         ):
             return
         self._return_connection()
@@ -331,7 +323,7 @@ class ScopedWrapper(_Base):
             self._hand_back(self.connection)
 
     def close_pool(self) -> None:
-        """Close this alias's pools of all loops, from any thread; also one of Django's own."""
+        """Close this alias's pools of all loops, and one of Django's own; from any thread."""
         pools.close_pools(alias=self.alias)
 
     def pool_stats(self) -> dict[str, int]:
@@ -368,40 +360,3 @@ class ScopedWrapper(_Base):
         if self._hooks_due:
             self._hooks_due = False
             self.run_and_clear_commit_hooks()
-
-
-def _pool_mode(settings_dict: dict[str, Any]) -> str:
-    given = settings_dict["OPTIONS"].get("pool")
-    return given.get("mode", "transaction") if isinstance(given, dict) else "transaction"
-
-
-def pool_options(wrapper: BaseDatabaseWrapper) -> PoolOptions:
-    """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names.
-
-    Raises `ImproperlyConfigured` for names and values that a pool cannot have.
-    """
-    given = wrapper.settings_dict["OPTIONS"].get("pool")
-    if not isinstance(given, dict):
-        return PoolOptions()
-    where = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['pool']"
-    known = {field.name for field in fields(PoolOptions)}
-    values = dict(given)
-    mode = values.pop("mode", "transaction")
-    if mode not in ("transaction", "session"):
-        raise ImproperlyConfigured(f"{where}['mode'] must be 'transaction' or 'session'.")
-    for name in sorted(_WITHOUT_MEANING & set(values)):
-        warnings.warn(f"{where}[{name!r}] has no meaning on the loop.", stacklevel=2)
-        del values[name]
-    if unknown := sorted(set(values) - known):
-        raise ImproperlyConfigured(
-            f"{where} has unknown names: {', '.join(unknown)}. Known are: "
-            f"{', '.join(sorted(known | {'mode'}))}."
-        )
-    try:
-        if values.get("max_size", 0) is None:
-            values["max_size"] = max(values.get("min_size", 0), 1)
-        elif "min_size" in values and "max_size" not in values:
-            values["max_size"] = max(values["min_size"], PoolOptions.max_size)
-        return PoolOptions(**values)
-    except (TypeError, ValueError) as exc:
-        raise ImproperlyConfigured(f"{where}: {exc}") from None

@@ -19,6 +19,17 @@ class WatchedCursor:
     # The connection that the wrapper had when it made this cursor.
     borrowed: Any = None
 
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().execute(*args, **kwargs)  # type: ignore[misc]
+        except Exception:
+            raise
+        except BaseException:
+            # Django's compiler closes the cursor of a statement that failed, but not that of
+            # one that was cancelled; a traceback may then keep it for long.
+            self.release(left_behind=not self.abandon())
+            raise
+
     def close(self) -> None:
         try:
             super().close()  # type: ignore[misc]

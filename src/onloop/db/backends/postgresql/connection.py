@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import select
 from collections.abc import Generator
 from typing import Any, TypeVar
@@ -73,7 +74,7 @@ class LoopConnection(psycopg.Connection[Any]):
             except BaseException as exc:
                 self._interrupted(gen, exc)
                 raise
-        if running_loop() is not None:
+        if running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
             raise SynchronousOnlyOperation(
                 "A query would block the event loop here: this code runs outside a bridge. "
                 "Use the `a` methods (`await queryset.aget()`), or run synchronous code with "
@@ -83,11 +84,12 @@ class LoopConnection(psycopg.Connection[Any]):
 
     def _wait_on_loop(self, gen: Generator[Any, Any, T], timeout: float | None) -> T:
         try:
-            state = next(gen)
             loop = asyncio.get_running_loop()
+            state = next(gen)
             fileno = self.pgconn.socket
             deadline = None if timeout is None else loop.time() + timeout
-            shield_ends: float | None = None
+            shield = bridge.Shield.of_caller()
+            shield_ends = None if shield is None else shield.deadline
             while True:
                 future: asyncio.Future[Any] = loop.create_future()
                 if state & _READ:
@@ -103,7 +105,6 @@ class LoopConnection(psycopg.Connection[Any]):
                 try:
                     ready = bridge.await_(future)
                 except asyncio.CancelledError as exc:
-                    shield = bridge.Shield.of_caller()
                     if shield is None or loop.is_closed():
                         raise
                     shield_ends = shield.absorb(exc)

@@ -7,6 +7,7 @@ for that; on the loop SQLite's own is 0, and the wait is ours.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import time
@@ -87,9 +88,13 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
                 return super().execute(query, params)
             if connection.in_transaction:
                 return super().execute(query, params)
-            return retry_while_busy(
-                connection, lambda: self._execute_whole(query, params), can_repeat=True
-            )
+            try:
+                return retry_while_busy(
+                    connection, lambda: self._execute_whole(query, params), can_repeat=True
+                )
+            except asyncio.CancelledError:
+                self.close()
+                raise
 
     def _execute_whole(self, query: str, params: Any) -> Any:
         """Execute an autocommit statement, so that it can be repeated as a whole.

@@ -1,0 +1,57 @@
+"""What `OPTIONS["pool"]` of a database may say."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from onloop.db.pool import PoolOptions
+
+# Names of psycopg_pool's options that mean nothing here: this pool has no worker threads, opens
+# in its callers, and makes every connection as Django configures it.
+_WITHOUT_MEANING = frozenset({
+    "name", "open", "kwargs", "connection_class", "configure", "reset", "close_returns",
+    "num_workers", "reconnect_timeout", "reconnect_failed", "check", "conninfo",
+})  # fmt: skip
+
+
+def pool_mode(settings_dict: dict[str, Any]) -> str:
+    """Return "transaction" or "session": how long a scope keeps a connection."""
+    given = settings_dict["OPTIONS"].get("pool")
+    return given.get("mode", "transaction") if isinstance(given, dict) else "transaction"
+
+
+def pool_options(wrapper: BaseDatabaseWrapper) -> PoolOptions:
+    """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names.
+
+    Raises `ImproperlyConfigured` for names and values that a pool cannot have.
+    """
+    given = wrapper.settings_dict["OPTIONS"].get("pool")
+    if not isinstance(given, dict):
+        return PoolOptions()
+    where = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['pool']"
+    known = {field.name for field in fields(PoolOptions)}
+    values = dict(given)
+    mode = values.pop("mode", "transaction")
+    if mode not in ("transaction", "session"):
+        raise ImproperlyConfigured(f"{where}['mode'] must be 'transaction' or 'session'.")
+    for name in sorted(_WITHOUT_MEANING & set(values)):
+        warnings.warn(f"{where}[{name!r}] has no meaning on the loop.", stacklevel=2)
+        del values[name]
+    if unknown := sorted(set(values) - known):
+        raise ImproperlyConfigured(
+            f"{where} has unknown names: {', '.join(unknown)}. Known are: "
+            f"{', '.join(sorted(known | {'mode'}))}."
+        )
+    try:
+        if values.get("max_size", 0) is None:
+            values["max_size"] = max(values.get("min_size", 0), 1)
+        elif "min_size" in values and "max_size" not in values:
+            values["max_size"] = max(values["min_size"], PoolOptions.max_size)
+        return PoolOptions(**values)
+    except (TypeError, ValueError) as exc:
+        raise ImproperlyConfigured(f"{where}: {exc}") from None
