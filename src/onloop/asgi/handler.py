@@ -38,6 +38,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 logger = logging.getLogger("onloop.asgi")
 
+# Seconds from a request's first wait to the watch for its client's leaving.
+WATCH_AFTER_S = 0.02
+
 
 class OnloopHandler(Chain, ASGIHandler):
     """Serves HTTP requests and the lifespan of an ASGI server."""
@@ -155,8 +158,8 @@ async def _end_thread(executor: Executor) -> None:
 class Client:
     """Watches for the client's leaving, and cancels the request's task when it does.
 
-    The watch begins when the request first waits for something: one that never waits cannot
-    be cancelled, and needs no watch.
+    The watch begins a moment after the request first waits for something. One that never waits
+    cannot be cancelled, and for one that is done by then it would be the costlier part.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -166,10 +169,14 @@ class Client:
         self._receive = receive
         self._task = here.task
         self._bridge = here
+        self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
         here.before_first_wait = self._start
 
     def _start(self) -> None:
+        self._timer = self._task.get_loop().call_later(WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
         # Not through the loop's task factory: this one needs no bridge.
         self._watch = asyncio.Task(self._wait(), loop=self._task.get_loop())
 
@@ -186,6 +193,8 @@ class Client:
     def done(self) -> None:
         """End the watch; take the cancellation back if it was this watch's."""
         self._bridge.before_first_wait = None
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watch is None:
             return
         self._watch.cancel()

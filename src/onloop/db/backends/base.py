@@ -59,6 +59,9 @@ class ScopedWrapper(_Base):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._turn = Turn(self.alias)
+        self._pool_of_loop: Pool[Any] | None = None
+        # The scope keeps the connection until it ends.
+        self._session_mode = False
         # The pool that `connection` was borrowed from.
         self._borrowed_from: Pool[Any] | None = None
         # Reasons to keep the connection: open cursors, and calls that are under way.
@@ -100,6 +103,7 @@ class ScopedWrapper(_Base):
         """Called once by the store, for a wrapper that it made for a scope."""
         self.scope = scope
         self._turn.timeout_s = conf.get().TURN_TIMEOUT
+        self._session_mode = pool_mode(self.settings_dict) == "session"
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
 
     def end_of_scope(self) -> None:
@@ -129,9 +133,12 @@ class ScopedWrapper(_Base):
         """The pool of this wrapper's loop; None in a plain thread."""
         if self.scope is None or not self.can_pool():
             return None
-        return pools.pool_for(
-            self.scope.loop, self.alias, str(self.settings_dict["NAME"]), self._make_pool
-        )
+        pool = self._pool_of_loop
+        if pool is None or pool.closed:
+            name = str(self.settings_dict["NAME"])
+            pool = pools.pool_for(self.scope.loop, self.alias, name, self._make_pool)
+            self._pool_of_loop = pool
+        return pool
 
     def _make_pool(self) -> Pool[Any]:
         return Pool(self.alias, pool_options(self), self.pool_driver)
@@ -205,7 +212,11 @@ class ScopedWrapper(_Base):
 
     def ensure_connection(self) -> None:
         if self.connection is None:
-            super().ensure_connection()
+            if self._calls and self.scope is not None and not self.in_atomic_block:
+                with self.wrap_database_errors:
+                    self.connect()  # for `cursor()`, which has asked Django's guard
+            else:
+                super().ensure_connection()
         # Else there is nothing to wait for, and Django's guard need not refuse: `TestCase` has
         # a connection open, and `assertNumQueries` asks for it in async tests.
         if self.scope is not None and self._calls == 0:
@@ -277,7 +288,7 @@ class ScopedWrapper(_Base):
             or self.connection is None
             or self.in_atomic_block
             or self.autocommit is not self.settings_dict["AUTOCOMMIT"]
-            or pool_mode(self.settings_dict) == "session"
+            or self._session_mode
         ):
             return
         self._return_connection()

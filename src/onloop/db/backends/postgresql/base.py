@@ -88,11 +88,16 @@ class PostgreSQLMixin(ScopedWrapper):
     def attach_driver(self, connection: Any) -> None:
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
-            named: Any = connection.server_cursor_factory
-            connection.server_cursor_factory = _watched(named)
             connection.owner = self
             level = connection.isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        connection = super().get_new_connection(conn_params)
+        if isinstance(connection, LoopConnection):
+            named: Any = connection.server_cursor_factory
+            connection.server_cursor_factory = _watched(named)
+        return connection
 
     def in_transaction(self) -> bool:
         connection: Any = self.connection
