@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from onloop.bridge import Bridge, bridge_tasks, install_task_factory
+from onloop.bridge import Bridge
+from onloop.taskfactory import bridge_tasks, install_task_factory
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,

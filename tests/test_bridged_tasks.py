@@ -7,8 +7,8 @@ import gc
 
 import pytest
 
-from onloop import bridge
-from onloop.bridge import BridgedCoroutine
+from onloop import bridge, taskfactory
+from onloop.taskfactory import BridgedCoroutine
 from tests.loops import steps
 from tests.test_task_factory import lazy, touches
 
@@ -51,14 +51,14 @@ def test_a_bridged_task_that_is_cancelled_before_its_first_step_warns_of_nothing
         log.append("ran")
 
     async def main():
-        bridge.bridge_tasks.set(True)
+        taskfactory.bridge_tasks.set(True)
         task = asyncio.create_task(child())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         return type(task.get_coro())
 
-    bridge.install_task_factory(bare_loop)
+    taskfactory.install_task_factory(bare_loop)
     kind = bare_loop.run_until_complete(main())
     gc.collect()  # where a coroutine that was never awaited would warn
     assert (kind, log) == (BridgedCoroutine, [])

@@ -7,9 +7,9 @@ import contextvars
 
 import pytest
 
-from onloop import bridge
-from onloop.bridge import BridgedCoroutine, TaskFactory
+from onloop import bridge, taskfactory
 from onloop.errors import BridgeRequired
+from onloop.taskfactory import BridgedCoroutine, TaskFactory
 from tests.loops import EAGER, until
 
 
@@ -83,7 +83,7 @@ def test_synchronous_code_can_wait_in_a_bridged_task(bridged, way):
 
 @pytest.mark.parametrize("way", [by_create_task, by_gather, by_wait_for, by_as_completed])
 def test_synchronous_code_cannot_wait_in_a_task_that_is_not_bridged(runner, way):
-    bridge.install_task_factory(runner.get_loop())
+    taskfactory.install_task_factory(runner.get_loop())
     with pytest.raises(BridgeRequired):
         runner.run(way())
 
@@ -91,7 +91,7 @@ def test_synchronous_code_cannot_wait_in_a_task_that_is_not_bridged(runner, way)
 def test_the_context_that_a_task_is_given_decides(bridged):
     plain = contextvars.Context()
     wanting = contextvars.copy_context()
-    wanting.run(bridge.bridge_tasks.set, True)
+    wanting.run(taskfactory.bridge_tasks.set, True)
 
     async def active():
         return bridge.active()
@@ -99,7 +99,7 @@ def test_the_context_that_a_task_is_given_decides(bridged):
     async def main():
         loop = asyncio.get_running_loop()
         in_bridged = await loop.create_task(active(), context=plain)
-        bridge.bridge_tasks.set(False)
+        taskfactory.bridge_tasks.set(False)
         in_plain = await loop.create_task(active(), context=wanting)
         return in_bridged, in_plain
 
@@ -174,7 +174,7 @@ class TaskOfOurs(asyncio.Task):
 
 def test_the_factory_makes_tasks_through_the_one_that_it_finds(bare_loop):
     async def main():
-        bridge.bridge_tasks.set(True)
+        taskfactory.bridge_tasks.set(True)
         task = asyncio.create_task(touches(), name="ours")
         return type(task), task.get_name(), await task
 
@@ -183,7 +183,7 @@ def test_the_factory_makes_tasks_through_the_one_that_it_finds(bare_loop):
             coro, loop=loop, name=kwargs.get("name"), context=kwargs.get("context")
         )
     )
-    bridge.install_task_factory(bare_loop)
+    taskfactory.install_task_factory(bare_loop)
     assert bare_loop.run_until_complete(main()) == (TaskOfOurs, "ours", 42)
 
 
@@ -192,26 +192,26 @@ def test_a_factory_that_wraps_coroutines_in_its_own_is_served_as_well(bare_loop)
         return "wrapped", await coro
 
     async def main():
-        bridge.bridge_tasks.set(True)
+        taskfactory.bridge_tasks.set(True)
         return await asyncio.create_task(touches())
 
     bare_loop.set_task_factory(
         lambda loop, coro, **kwargs: asyncio.Task(wrapper(coro), loop=loop)
     )
-    bridge.install_task_factory(bare_loop)
+    taskfactory.install_task_factory(bare_loop)
     assert bare_loop.run_until_complete(main()) == ("wrapped", ("wrapped", 42))
 
 
 def test_installing_the_factory_twice_wraps_once(bare_loop):
-    bridge.install_task_factory(bare_loop)
+    taskfactory.install_task_factory(bare_loop)
     factory = bare_loop.get_task_factory()
-    bridge.install_task_factory(bare_loop)
+    taskfactory.install_task_factory(bare_loop)
     assert bare_loop.get_task_factory() is factory
 
 
 def test_two_factories_bridge_a_task_once(bare_loop):
     async def main():
-        bridge.bridge_tasks.set(True)
+        taskfactory.bridge_tasks.set(True)
         task = asyncio.create_task(touches())
         return isinstance(task.get_coro()._coro, BridgedCoroutine), await task
 

@@ -137,8 +137,8 @@ async def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     if (handled := sys.exception()) is not None:
         # A greenlet starts with no exception of its own being handled, but receivers of
         # Django's `got_request_exception` expect `sys.exc_info()` to be set.
-        return await _drive(_while_handling, (handled, fn, args, kwargs), {})
-    return await _drive(fn, args, kwargs)
+        return await drive(_while_handling, (handled, fn, args, kwargs), {})
+    return await drive(fn, args, kwargs)
 
 
 def _while_handling(
@@ -153,7 +153,7 @@ def _while_handling(
 
 
 @types.coroutine
-def _drive(
+def drive(
     fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Any, Any, T]:
     """Drive one bridge: yield what it waits for, send in what comes back."""
@@ -363,75 +363,3 @@ def async_to_sync(
         return outside(*args, **kwargs)
 
     return waiting
-
-
-# --- Tasks that are made inside a scope -----------------------------------------------------
-
-# True where tasks that are created run in a bridge of their own.
-bridge_tasks: contextvars.ContextVar[bool] = contextvars.ContextVar(
-    "onloop_bridge_tasks", default=False
-)
-
-
-class BridgedCoroutine(Coroutine[Any, Any, T]):
-    """A coroutine that is driven inside a bridge, and looks like the one that it wraps.
-
-    Not an `async def` around it: a task that is cancelled before its first step would then
-    never start the inner coroutine, and Python would warn that it was never awaited.
-    """
-
-    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
-        self._coro = coro
-        self._steps: Generator[Any, Any, T] | None = None
-        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
-        self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
-
-    def send(self, value: Any) -> Any:
-        return self._begun().send(value)
-
-    def throw(self, *exc: Any) -> Any:
-        if self._steps is None:
-            return self._coro.throw(*exc)
-        return self._steps.throw(*exc)
-
-    def close(self) -> None:
-        if self._steps is None:
-            self._coro.close()
-        else:
-            self._steps.close()
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return (yield from self._begun())
-
-    def _begun(self) -> Generator[Any, Any, T]:
-        if self._steps is None:
-            self._steps = _drive(await_, (self._coro,), {})
-        return self._steps
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("cr_"):  # what debuggers and `Task.get_stack()` ask for
-            return getattr(self._coro, name)
-        raise AttributeError(name)
-
-
-class TaskFactory:
-    """Creates tasks as the factory it found would, bridged where `bridge_tasks` says so."""
-
-    def __init__(self, inner: Callable[..., Any] | None) -> None:
-        self.inner = inner
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> Any:
-        context = kwargs.get("context")
-        wanted = bridge_tasks.get() if context is None else context.get(bridge_tasks, False)
-        if wanted and isinstance(coro, types.CoroutineType):
-            coro = BridgedCoroutine(coro)
-        if self.inner is None:
-            return asyncio.Task(coro, loop=loop, **kwargs)
-        return self.inner(loop, coro, **kwargs)
-
-
-def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
-    """Make `loop` create tasks through `TaskFactory`, around the factory that it has."""
-    factory = loop.get_task_factory()
-    if type(factory) is not TaskFactory:
-        loop.set_task_factory(TaskFactory(factory))

@@ -20,7 +20,7 @@ import asgiref.sync
 import django
 from django.apps import apps
 
-from onloop import bridge
+from onloop import bridge, taskfactory
 from onloop.db import queryset, transaction, turn
 from onloop.guard import get_running_loop
 
@@ -120,12 +120,12 @@ async def call_sync_to_async(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 async def _in_bridge(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    bridge.install_task_factory(asyncio.get_running_loop())
-    token = bridge.bridge_tasks.set(True)  # not for the caller: asgiref copies it back
+    taskfactory.install_task_factory(asyncio.get_running_loop())
+    token = taskfactory.bridge_tasks.set(True)  # not for the caller: asgiref copies it back
     try:
         return await bridge.run(bridge.await_, func(*args, **kwargs))
     finally:
-        bridge.bridge_tasks.reset(token)
+        taskfactory.bridge_tasks.reset(token)
 
 
 @dataclass(frozen=True)

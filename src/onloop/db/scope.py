@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import connections
 
-from onloop import bridge
+from onloop import taskfactory
 from onloop.db import turn
 from onloop.waiting import running_loop
 
@@ -77,11 +77,11 @@ class Scope:
         scope = cls(task)
         scope._outer = _scopes.get(task)
         _scopes[task] = scope
-        scope._surroundings = (turn.innermost(), scope.made_in, bridge.bridge_tasks.get())
+        scope._surroundings = (turn.innermost(), scope.made_in, taskfactory.bridge_tasks.get())
         turn.set_innermost(None)
         _made_in.set(scope)
-        bridge.bridge_tasks.set(True)
-        bridge.install_task_factory(scope.loop)
+        taskfactory.bridge_tasks.set(True)
+        taskfactory.install_task_factory(scope.loop)
         return scope
 
     def end(self) -> None:
@@ -102,7 +102,7 @@ class Scope:
             node, made_in, bridged = self._surroundings
             turn.set_innermost(node)
             _made_in.set(None if made_in is None or made_in._ended else made_in)
-            bridge.bridge_tasks.set(bridged)
+            taskfactory.bridge_tasks.set(bridged)
         # A task keeps the scope that it was made in; that must not keep a chain of others.
         self._surroundings = ()
         self._outer = self.made_in = None

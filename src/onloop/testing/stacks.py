@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onloop import bridge
+from onloop import bridge, taskfactory
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _frames(waiting: Any) -> Iterator[FrameType]:
             yield from frames
             waiting = _awaited_in(frames)
             continue
-        if isinstance(waiting, bridge.BridgedCoroutine):
+        if isinstance(waiting, taskfactory.BridgedCoroutine):
             waiting = waiting._steps if waiting._steps is not None else waiting._coro
             continue
         inner = getattr(waiting, "wrapped_coroutine", None)
