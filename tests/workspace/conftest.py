@@ -70,7 +70,12 @@ def asgi_server(
 ) -> Iterator[AsgiServer]:
     """The service on uvicorn; it has printed no traceback when the test ends."""
     server = workspace_servers.get(
-        Serving(application="workspace.asgi:application", env=tuple(workspace_env.items()))
+        Serving(
+            application="workspace.asgi:application",
+            env=tuple(workspace_env.items()),
+            # A client must not send on a connection that the server closes at that moment.
+            arguments=("--timeout-keep-alive", "120"),
+        )
     )
     server.mark_log()
     yield server
@@ -79,8 +84,8 @@ def asgi_server(
 
 @pytest.fixture
 async def ahttp(asgi_server: AsgiServer) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that may have a hundred connections at once."""
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    """A client that may have fifty connections at once."""
+    limits = httpx.Limits(max_connections=50, max_keepalive_connections=50)
     async with httpx.AsyncClient(
         base_url=asgi_server.url, timeout=HTTP_TIMEOUT_S, limits=limits
     ) as client:
