@@ -1,4 +1,4 @@
-"""The same project under WSGI, for its sync views: they keep Django's stock behaviour."""
+"""The same project under WSGI, where sync views keep Django's stock behaviour."""
 
 import os
 

@@ -1,0 +1,46 @@
+"""The example service under WSGI: the same settings, async views too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+from django.test import Client
+
+client = Client(headers={"host": "127.0.0.1"})
+page = client.get("/catalogue/")
+assert page.status_code == 200, page.status_code
+product = client.get("/catalogue/products/").json()["items"][0]
+assert product["category"], product
+order = {
+    "customer": {"name": "A buyer", "email": "buyer@example.com"},
+    "lines": [{"product": 10**9, "quantity": 1}],
+}
+unknown = client.post("/catalogue/orders/", order, content_type="application/json")
+assert unknown.status_code == 404, unknown.content
+stocked = next(p for p in client.get("/catalogue/products/").json()["items"] if p["stock"])
+order["lines"] = [{"product": stocked["id"], "quantity": 1}]
+placed = client.post("/catalogue/orders/", order, content_type="application/json")
+assert placed.status_code == 201, placed.content
+assert len(client.get("/catalogue/summary/").json()) == 10
+print("served")
+"""
+
+
+def test_async_views_with_lazy_relations_are_served_under_wsgi(
+    workspace_env: dict[str, str], folder: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", SCRIPT],
+        cwd=folder,
+        env={**os.environ, **workspace_env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "served" in done.stdout
