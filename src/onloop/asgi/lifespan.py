@@ -13,7 +13,8 @@ from django.utils.module_loading import import_string
 
 from onloop import bridge, conf
 from onloop.db import pools
-from onloop.db.backends.base import ScopedWrapper, pool_options
+from onloop.db.backends.base import ScopedWrapper
+from onloop.db.backends.options import pool_options
 from onloop.db.scope import Scope, current_scope
 
 logger = logging.getLogger("onloop.asgi")
