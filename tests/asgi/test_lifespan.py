@@ -16,6 +16,7 @@ from onloop.db import pools
 from tests.asgi.client import Lifespan
 from tests.asgi.conftest import borrowed
 from tests.conftest import HTTP_TIMEOUT_S
+from tests.db.eventually import eventually
 from tests.postgres import ServerFailed, free_port
 from tests.project.library.models import Author
 from tests.servers import Serving, start
@@ -249,7 +250,11 @@ async def test_a_database_that_comes_back_is_used(project, monkeypatch):
         else:
             patch.setitem(settings, "PORT", str(free_port()))
         assert (await project.get("/count/")).status == 503
-    assert (await project.get("/count/")).text == "0"
+
+    async def served():
+        return (await project.get("/count/")).text == "0"
+
+    await eventually(served, "an answer from the database that is back")
 
 
 # --- on a server ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ class Connection:
         self.closed = False
         self.clean = True
         self.alive = True
+        self.tidied = 0
         self.borrowed_by: object | None = None
 
 
@@ -26,6 +27,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.opened: list[Connection] = []
+        self.attempts = 0
         self.fail = False
 
     @property
@@ -33,6 +35,7 @@ class Driver:
         return sum(not connection.closed for connection in self.opened)
 
     def open(self) -> Connection:
+        self.attempts += 1
         if self.fail:
             raise DatabaseUnavailable("nobody there")
         connection = Connection(len(self.opened))
@@ -47,6 +50,12 @@ class Driver:
 
     def close(self, connection: Connection) -> None:
         connection.closed = True
+
+    def prepare(self, connection: Connection) -> None:
+        assert connection.borrowed_by is None
+
+    def tidy(self, connection: Connection) -> None:
+        connection.tidied += 1
 
 
 class Pooled:

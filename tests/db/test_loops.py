@@ -88,9 +88,13 @@ async def test_threads_that_ask_for_a_pool_at_the_same_time_get_the_same_one() -
     loop = asyncio.get_running_loop()
     start = threading.Barrier(4)
 
+    def make() -> Any:
+        pooled = Pooled()
+        return pooled.pool, pooled.driver.open
+
     def ask() -> Any:
         start.wait(10)
-        return pools.pool_for(loop, "made up", "name", lambda: Pooled().pool)
+        return pools.pool_for(loop, "made up", "name", make)
 
     found = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(4)))
     assert len({id(pool) for pool in found}) == 1

@@ -247,7 +247,7 @@ async def test_a_sync_iterator_that_is_left_by_break_gives_its_connection_back()
             break
 
     await bridge.run(work)
-    await assert_all_back()
+    await eventually(all_back)
     assert await Author.objects.acount() == 30
 
 

@@ -91,7 +91,7 @@ async def test_a_pool_that_loses_what_a_cancelled_waiter_was_given_is_found(
     with pytest.raises(AssertionError) as caught:
         await cancel_sweep(scenario, moments=["answered"], **options)
     assert "cancelled at wait 0 (answered)" in caught.value.__notes__[0]
-    lost[0].close()
+    lost[0].connection.close()
 
 
 async def test_a_wrapper_that_tasks_share_is_found(monkeypatch, cancel_sweep):

@@ -14,8 +14,7 @@ from django.utils.module_loading import import_string
 from onloop import bridge, conf
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
-from onloop.db.backends.options import pool_options
-from onloop.db.scope import Scope, current_scope
+from onloop.db.scope import Scope
 
 logger = logging.getLogger("onloop.asgi")
 
@@ -77,29 +76,14 @@ def start(stack: AsyncExitStack) -> None:
         wrapper = connections[alias]
         if isinstance(wrapper, ScopedWrapper) and wrapper.can_pool():
             try:
-                warm(wrapper)
+                wrapper.warm_pool()
             except Exception as exc:  # noqa: BLE001 - whatever is wrong with it
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
 
 
-def warm(wrapper: ScopedWrapper) -> None:
-    """Open the `min_size` connections of the pool."""
-    scope = current_scope()
-    assert scope is not None
-    size = pool_options(wrapper).min_size
-    borrowers: list[Any] = [connections.create_connection(wrapper.alias) for _ in range(size)]
-    try:
-        for borrower in borrowers:
-            borrower.enter_scope(scope)
-            borrower.ensure_connection()
-    finally:
-        for borrower in borrowers:
-            borrower.end_of_scope()
-
-
 def stop(stack: AsyncExitStack) -> None:
-    """Leave what `start` entered, in reverse order, and close the loop's pools."""
+    """Leave what `start` entered, in reverse order; drain and close the loop's pools."""
     try:
         bridge.await_(stack.aclose())
     finally:
-        pools.close_pools(asyncio.get_running_loop())
+        pools.drain_pools(asyncio.get_running_loop())

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from onloop import bridge
 from onloop.db.pool import Pool
+from onloop.db.pool.upkeep import Upkeep
+
+logger = logging.getLogger("onloop.db")
+
+# Seconds that a shutdown waits for connections that are out.
+DRAIN_S = 5.0
 
 _guard = threading.Lock()
 _pools: dict[asyncio.AbstractEventLoop, dict[tuple[str, str], Pool[Any]]] = {}
@@ -16,9 +24,15 @@ _closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
 
 def pool_for(
-    loop: asyncio.AbstractEventLoop, alias: str, name: str, make: Callable[[], Pool[Any]]
+    loop: asyncio.AbstractEventLoop,
+    alias: str,
+    name: str,
+    make: Callable[[], tuple[Pool[Any], Callable[[], Any]]],
 ) -> Pool[Any]:
-    """Return the pool of `loop` for the database `name` of `alias`, made if need be."""
+    """Return the pool of `loop` for the database `name` of `alias`.
+
+    `make` makes it if need be, and a function that opens connections for its reserve.
+    """
     key = alias, name
     try:
         pool = _pools[loop][key]
@@ -31,7 +45,8 @@ def pool_for(
         mine = _pools.setdefault(loop, {})
         # A thread that is lent a scope may have been quicker.
         if key not in mine or mine[key].closed:
-            mine[key] = make()
+            mine[key], open_ = make()
+            Upkeep(loop, mine[key], open_).start()
         pool = mine[key]
     _sweep()
     if loop not in _closers and bridge.active():
@@ -43,6 +58,16 @@ def pool_for(
 
 def pools_of(loop: asyncio.AbstractEventLoop) -> list[Pool[Any]]:
     return list(_pools.get(loop, {}).values())
+
+
+def all_pools() -> list[tuple[asyncio.AbstractEventLoop, str, Pool[Any]]]:
+    """Return every pool of this process, with its loop and the name of its database."""
+    with _guard:
+        return [
+            (loop, name, pool)
+            for loop, mine in _pools.items()
+            for (_, name), pool in mine.items()
+        ]
 
 
 def close_pools(
@@ -61,6 +86,19 @@ def close_pools(
         pool.close()
 
 
+def drain_pools(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the pools of `loop`, once connections that are out have come back; in a bridge.
+
+    What is not back within `DRAIN_S` seconds is logged, and closed when it comes.
+    """
+    for pool in pools_of(loop):
+        if out := pool.drain(DRAIN_S):
+            logger.warning(
+                "The pool %r is closed while %d of its connections are in use.", pool.name, out
+            )
+    close_pools(loop)
+
+
 async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
     """Stay suspended until `asyncio.run` shuts the loop's async generators down."""
     try:
@@ -75,3 +113,17 @@ def _sweep() -> None:
     for loop in [loop for loop in list(_pools) if loop.is_closed()]:
         _closers.pop(loop, None)
         close_pools(loop)
+
+
+def _forget() -> None:
+    """In a forked child: its parent's connections are not its own, not even to close."""
+    global _guard  # noqa: PLW0603 - a thread of the parent may have held it
+    _guard = threading.Lock()
+    _inherited.append((dict(_pools), dict(_closers)))
+    _pools.clear()
+    _closers.clear()
+
+
+# What a fork took over; kept, because a finaliser would speak to the parent's servers.
+_inherited: list[Any] = []
+os.register_at_fork(after_in_child=_forget)

@@ -100,12 +100,7 @@ class Held:
 def _all_pools() -> list[tuple[asyncio.AbstractEventLoop, str, Any]]:
     from onloop.db import pools  # noqa: PLC0415 - see the module's first lines
 
-    with pools._guard:
-        return [
-            (loop, name, pool)
-            for loop, mine in pools._pools.items()
-            for (_, name), pool in mine.items()
-        ]
+    return pools.all_pools()
 
 
 def _open_scopes() -> list[Any]:
@@ -234,8 +229,8 @@ def held_rightly(surrounding: Iterable[Any]) -> Held:
 
     held = Held()
     for _, name, pool in _all_pools():
-        for entry in list(pool._idle):
-            held.add(entry.connection, name)
+        for connection in pool.idle:
+            held.add(connection, name)
     for wrapper in (*_wrappers_of_current_task(), *surrounding):
         held.add_wrapper(wrapper)
     for wrapper in surrounding:

@@ -8,12 +8,14 @@ Django's own. This is the one place that takes connections from a pool and retur
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
@@ -23,7 +25,7 @@ from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.options import pool_mode, pool_options
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.pool import Driver, Pool
-from onloop.db.scope import Scope
+from onloop.db.scope import Scope, current_scope
 from onloop.db.turn import Turn
 
 __all__ = ["ScopedWrapper", "pool_options"]
@@ -140,8 +142,15 @@ class ScopedWrapper(_Base):
             self._pool_of_loop = pool
         return pool
 
-    def _make_pool(self) -> Pool[Any]:
-        return Pool(self.alias, pool_options(self), self.pool_driver)
+    def _make_pool(self) -> tuple[Pool[Any], Callable[[], Any]]:
+        pool: Pool[Any] = Pool(self.alias, pool_options(self), self.pool_driver)
+        return pool, functools.partial(_open_spare, self.alias)
+
+    def warm_pool(self) -> None:
+        """Open the `min_size` connections of the pool of this wrapper's loop."""
+        pool = self.loop_pool
+        while pool is not None and pool.add(functools.partial(_open_spare, self.alias)):
+            pass
 
     def connect(self) -> None:
         if self.scope is None:
@@ -303,6 +312,7 @@ class ScopedWrapper(_Base):
         cursors, self._cursors = self._cursors, {}
         unclean, self._unclean = self._unclean, False
         self._pinned = False
+        broken = self.in_atomic_block
         for reference in cursors.values():
             cursor = reference()
             if cursor is not None:
@@ -310,11 +320,13 @@ class ScopedWrapper(_Base):
                 try:
                     unclean |= not cursor.abandon()
                 except self.Database.Error:
-                    unclean = True  # a thread is still at work with it
+                    broken = True  # a thread is still at work with it
         if pool is None:
             return
-        if unclean or self.in_atomic_block:
+        if broken:
             pool.discard(connection)
+        elif unclean or pool.options.reset is not None:
+            pool.reap(connection)
         else:
             pool.put(connection)
 
@@ -338,7 +350,7 @@ class ScopedWrapper(_Base):
         pools.close_pools(alias=self.alias)
 
     def pool_stats(self) -> dict[str, int]:
-        """Return sizes of the pool of this wrapper's loop, named as in psycopg_pool."""
+        """Return sizes and counters of the pool of this wrapper's loop; see `PoolStats`."""
         pool = self.loop_pool
         return {} if pool is None else pool.stats()
 
@@ -371,3 +383,12 @@ class ScopedWrapper(_Base):
         if self._hooks_due:
             self._hooks_due = False
             self.run_and_clear_commit_hooks()
+
+
+def _open_spare(alias: str) -> Any:
+    """Open a connection for the reserve of the pool, as a wrapper of the calling task would."""
+    wrapper: Any = connections.create_connection(alias)
+    wrapper.enter_scope(current_scope())
+    connection = wrapper._open()
+    wrapper.connection = None
+    return connection

@@ -7,15 +7,14 @@ from dataclasses import fields
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from onloop.db.pool import PoolOptions
 
 # Names of psycopg_pool's options that mean nothing here: this pool has no worker threads, opens
 # in its callers, and makes every connection as Django configures it.
 _WITHOUT_MEANING = frozenset({
-    "name", "open", "kwargs", "connection_class", "configure", "reset", "close_returns",
-    "num_workers", "reconnect_timeout", "reconnect_failed", "check", "conninfo",
+    "close_returns", "configure", "connection_class", "conninfo", "kwargs", "num_workers",
+    "open",
 })  # fmt: skip
 
 
@@ -25,17 +24,22 @@ def pool_mode(settings_dict: dict[str, Any]) -> str:
     return given.get("mode", "transaction") if isinstance(given, dict) else "transaction"
 
 
-def pool_options(wrapper: BaseDatabaseWrapper) -> PoolOptions:
+def pool_options(wrapper: Any) -> PoolOptions:
     """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names.
+
+    With Django's CONN_HEALTH_CHECKS the driver's own check is the default of `check`.
 
     Raises `ImproperlyConfigured` for names and values that a pool cannot have.
     """
     given = wrapper.settings_dict["OPTIONS"].get("pool")
+    check = getattr(wrapper.pool_driver, "check", None)
+    checked = wrapper.settings_dict["CONN_HEALTH_CHECKS"]
+    defaults: dict[str, Any] = {"check": check} if checked else {}
     if not isinstance(given, dict):
-        return PoolOptions()
+        return PoolOptions(**defaults)
     where = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['pool']"
     known = {field.name for field in fields(PoolOptions)}
-    values = dict(given)
+    values = {**defaults, **given}
     mode = values.pop("mode", "transaction")
     if mode not in ("transaction", "session"):
         raise ImproperlyConfigured(f"{where}['mode'] must be 'transaction' or 'session'.")

@@ -14,6 +14,7 @@ from onloop import bridge
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
+from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
 
@@ -29,6 +30,17 @@ class PsycopgDriver:
 
     def close(self, connection: LoopConnection) -> None:
         connection.close()
+
+    def prepare(self, connection: LoopConnection) -> None:
+        connection.lock = Turn(None)  # that of its last wrapper may be in use
+        connection.owner = None
+
+    def tidy(self, connection: LoopConnection) -> None:
+        connection.execute("CLOSE ALL")
+
+    def check(self, connection: LoopConnection) -> None:
+        """Ask the server whether it is there: psycopg_pool's `check_connection`."""
+        connection.execute("")
 
 
 class PostgreSQLMixin(ScopedWrapper):

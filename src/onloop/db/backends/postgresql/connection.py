@@ -50,6 +50,8 @@ class LoopConnection(psycopg.Connection[Any]):
     lock: Any
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
+    # Looks at the socket of an idle connection.
+    _poll: select.poll | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -203,14 +205,17 @@ class LoopConnection(psycopg.Connection[Any]):
         """
         if self.closed:
             return False
-        if not _readable(self.pgconn.socket):
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.pgconn.socket, select.POLLIN)
+        if not self._poll.poll(0):
             return True
         try:
             self.pgconn.consume_input()
         except psycopg.OperationalError:
             return False
         closed: bool = self.closed  # `consume_input` finds it out
-        return not closed and not _readable(self.pgconn.socket)
+        return not closed and not self._poll.poll(0)
 
 
 class _Opener(psycopg.AsyncConnection[Any]):
@@ -233,12 +238,6 @@ class LoopDatabase:
         if bridge.active():
             return bridge.await_(_Opener.connect(**params))  # type: ignore[return-value]
         return LoopConnection.connect(**params)
-
-
-def _readable(fileno: int) -> bool:
-    poll = select.poll()
-    poll.register(fileno, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _wake(future: asyncio.Future[Any], ready: Any) -> None:

@@ -39,6 +39,13 @@ class SQLiteDriver:
     def close(self, connection: sqlite3.Connection) -> None:
         connection.close()
 
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        if isinstance(connection, LoopSQLiteConnection):
+            connection.turn = Turn(None)  # that of its last wrapper may be in use
+
+    def tidy(self, connection: sqlite3.Connection) -> None:
+        """Cursors of SQLite are closed at once, so nothing is left."""
+
 
 class SQLiteMixin(ScopedWrapper):
     """Put it in front of a SQLite wrapper of your own (SpatiaLite)."""

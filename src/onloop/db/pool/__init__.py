@@ -1,0 +1,9 @@
+"""Connections of one event loop and one alias, lent in the order of asking."""
+
+from __future__ import annotations
+
+from onloop.db.pool.options import PoolOptions
+from onloop.db.pool.parts import Driver
+from onloop.db.pool.pool import Pool
+
+__all__ = ["Driver", "Pool", "PoolOptions"]

@@ -1,0 +1,86 @@
+"""What a pool is made of: its guard, its connections, and what it must know of a driver."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from onloop.db.pool.pool import Pool
+
+C = TypeVar("C")
+
+
+class Driver(Protocol):
+    """What a pool must know about its connections."""
+
+    def is_clean(self, connection: Any) -> bool:
+        """Tell whether a connection that comes back can be used by anybody; never waits."""
+
+    def is_alive(self, connection: Any) -> bool:
+        """Tell whether an idle connection still looks usable, without a round trip."""
+
+    def close(self, connection: Any) -> None:
+        """Close at once; never waits."""
+
+    def prepare(self, connection: Any) -> None:
+        """Make an idle connection usable for the pool's own calls; never waits."""
+
+    def tidy(self, connection: Any) -> None:
+        """Close what cursors have left open at the server; may wait. Raises if it cannot."""
+
+
+class Entry(Generic[C]):
+    """One open connection. `since`: when it was last borrowed or given back."""
+
+    __slots__ = ("connection", "expires_at", "idle", "since")
+
+    def __init__(self, connection: C, expires_at: float) -> None:
+        self.connection = connection
+        self.expires_at = expires_at
+        self.idle = False
+        self.since = 0.0
+
+
+class Slot:
+    """What a waiter is handed that may open a connection of its own."""
+
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+
+
+class Guard:
+    """The pool's lock, held for a few instructions and never over a wait.
+
+    On leaving it sees to what finalisers and other threads have brought meanwhile: they found
+    it taken and went away.
+    """
+
+    __slots__ = ("_pool", "lock")
+
+    def __init__(self, pool: Pool[Any]) -> None:
+        self._pool = pool
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.lock.release()
+        self._pool._settle()
+
+
+def explain(pool: Pool[Any], what: str) -> str:
+    """Say why a caller got no connection, and what can be done about it."""
+    stats = pool.stats()
+    failure = (
+        f" The last attempt to open one failed: {pool.last_error}." if pool.last_error else ""
+    )
+    return (
+        f"The pool {pool.name!r} has no free connection: {what} (size {stats['pool_size']} of "
+        f"{stats['pool_max']}, {stats['pool_available']} idle, {stats['requests_waiting']} "
+        "waiting). Keep transactions short, await other services outside of them, or raise "
+        f"OPTIONS['pool']['max_size'] within what the server allows.{failure}"
+    )
