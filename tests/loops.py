@@ -89,7 +89,7 @@ def suspended_bridges() -> list[Bridge]:
 
 def _suspended() -> list[Bridge]:
     bridges = [thing for thing in gc.get_objects() if type(thing) is Bridge]
-    return [bridge for bridge in bridges if bridge and not bridge.dead]
+    return [b for b in bridges if b and not b.dead and not b.finished]
 
 
 async def steps(count: int = 3) -> None:

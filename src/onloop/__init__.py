@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from onloop.bridge import async_to_sync, sync_to_async
+from onloop.adapters import async_to_sync, sync_to_async
 from onloop.policy import in_thread, on_loop
 
 if TYPE_CHECKING:

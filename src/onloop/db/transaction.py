@@ -19,7 +19,7 @@ from django.db import connections
 from django.db.transaction import Atomic, TransactionManagementError
 from django.db.utils import DEFAULT_DB_ALIAS
 
-from onloop import bridge
+from onloop import adapters, bridge
 from onloop.db import turn
 from onloop.db.errors import TurnTimeout
 from onloop.db.turn import Node
@@ -249,4 +249,4 @@ def adapt_commit_hook(func: Callable[[], Any]) -> Callable[[], Any]:
     """Let an `async def` function be an `on_commit` callback."""
     if not iscoroutinefunction(func):
         return func
-    return functools.update_wrapper(functools.partial(bridge.async_to_sync(func)), func)
+    return functools.update_wrapper(functools.partial(adapters.async_to_sync(func)), func)

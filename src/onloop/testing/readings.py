@@ -146,7 +146,9 @@ def _waiting_objects() -> tuple[list[asyncio.Task[Any]], list[bridge.Bridge]]:
     bridges = [
         thing
         for thing in found
-        if isinstance(thing, bridge.Bridge) and thing.gr_frame is not None
+        if isinstance(thing, bridge.Bridge)
+        and thing.gr_frame is not None
+        and not thing.finished  # else it waits to be used again
     ]
     return tasks, bridges
 
