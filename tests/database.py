@@ -119,11 +119,8 @@ class TestDatabases:
                     "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
                 )
                 self._tables[alias] = [name for (name,) in rows if name not in KEPT]
-            # TRUNCATE, not DELETE: it waits for everyone who has read or written a table, so
-            # that a transaction left open is noticed after the test that left it.
-            tables = sql.SQL(", ").join(map(sql.Identifier, self._tables[alias]))
             try:
-                connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+                self._empty(connection, self._tables[alias])
             except psycopg.errors.LockNotAvailable:
                 # The culprits must not fail the tests that follow.
                 holders = connection.execute(
@@ -131,11 +128,39 @@ class TestDatabases:
                     " FROM pg_stat_activity WHERE datname = current_database()"
                     " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
                 ).fetchall()
-                connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+                self._empty(connection, self._tables[alias])
                 raise LeftBehind(
                     "The test left transactions open (pid, application, state, last query): "
                     + "; ".join(str(holder[:4]) for holder in holders)
                 ) from None
+
+    @staticmethod
+    def _empty(connection: psycopg.Connection[Any], names: list[str]) -> None:
+        """Delete all rows, under locks for which everyone who has touched a table must be gone.
+
+        So a transaction left open is noticed after the test that left it. TRUNCATE would do
+        the same in 150 ms for what takes 1 ms: it makes new files for every table and index.
+        """
+        tables = [sql.Identifier(name) for name in names]
+        filled = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(name, table)
+            for name, table in zip(names, tables, strict=True)
+        )
+        with connection.transaction():
+            connection.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
+                    sql.SQL(", ").join(tables)
+                )
+            )
+            connection.execute(
+                "SET LOCAL session_replication_role = replica"
+            )  # no foreign keys
+            for (name,) in connection.execute(filled).fetchall():
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+            connection.execute(
+                "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass,"
+                " start_value, false) FROM pg_sequences WHERE last_value IS NOT NULL"
+            )
 
     def _clean_sqlite(self, alias: str) -> None:
         with self.file(alias) as connection:
