@@ -223,16 +223,18 @@ class Shield:
     when the outermost shield of the bridge ends. Outside a bridge it does nothing. Modelled
     on SQLAlchemy's `_run_to_completion`.
 
-    `bound_s`: seconds that the block may go on once a cancellation has arrived.
+    `bound_s`: seconds that the block may go on once a cancellation has arrived. `begun`: it has
+    arrived before, and brought the task here, so that the time runs from the beginning.
     """
 
-    __slots__ = ("_bridge", "_outer", "bound_s", "cancelled", "deadline")
+    __slots__ = ("_begun", "_bridge", "_outer", "bound_s", "cancelled", "deadline")
     _active: contextvars.ContextVar[Shield | None] = contextvars.ContextVar(
         "onloop_shield", default=None
     )
 
-    def __init__(self, bound_s: float) -> None:
+    def __init__(self, bound_s: float, *, begun: bool = False) -> None:
         self.bound_s = bound_s
+        self._begun = begun
         self.cancelled: asyncio.CancelledError | None = None
         self.deadline: float | None = None
         self._bridge: Bridge | None = None
@@ -249,6 +251,8 @@ class Shield:
         outer = Shield.of_caller()
         self.deadline = None if outer is None else outer.deadline
         self._bridge = current()
+        if self._begun and self.deadline is None and self._bridge is not None:
+            self.deadline = self._bridge.loop.time() + self.bound_s
         Shield._active.set(self)
         return self
 
