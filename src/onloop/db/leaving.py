@@ -176,7 +176,7 @@ def _end(
     tb: TracebackType | None,
 ) -> None:
     problem = None
-    if before.get(node.alias) is not node:
+    if exc_type is GeneratorExit or before.get(node.alias) is not node:
         if not self._from_testcase:  # type: ignore[attr-defined]
             problem = _entered_elsewhere(node, before, exc_type)
         nodes.stand_in(node.alias, node)  # so that `connections[alias]` is the block's
@@ -254,7 +254,7 @@ def _entered_elsewhere(
     What an async generator does between its yields belongs to the task that consumes it: with
     another one, the statements in between were not in this transaction.
     """
-    if _stands_in(node, before) or node.opened_by_caller():
+    if node.opened_by_caller():
         return None
     if exc_type is GeneratorExit:
         logger.warning(
@@ -264,6 +264,8 @@ def _entered_elsewhere(
             node.alias,
             node.opener,
         )
+    if _stands_in(node, before):
+        return None
     return TransactionManagementError(
         f"This atomic block on {node.alias!r} was entered by {node.opener} and left in another "
         "task, in which it was not in effect: it has been rolled back. Enter and leave a block "

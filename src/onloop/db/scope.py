@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -163,10 +164,24 @@ def current_scope() -> Scope | None:
         return None
     scope = _scopes.get(task)
     if scope is None:
+        _sweep(loop)
         scope = _scopes[task] = Scope(task)
         task.add_done_callback(scope.close)
         _made_in.set(scope)
     return scope
+
+
+_last_loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+
+def _sweep(loop: asyncio.AbstractEventLoop) -> None:
+    """When another loop comes, end the scopes of those that were closed with tasks in them."""
+    global _last_loop  # noqa: PLW0603 - a memo
+    if _last_loop is not None and _last_loop() is loop:
+        return
+    _last_loop = weakref.ref(loop)
+    for scope in [scope for scope in list(_scopes.values()) if scope.loop.is_closed()]:
+        scope.close()
 
 
 class ThreadSurroundings:

@@ -106,6 +106,10 @@ class SharedTransaction(_Base):
     def block_abandoned(self) -> None:
         """Called by `leave` for an inner block that could not be rolled back."""
         self._needs_rollback = True
+        self.cancellation = self.cancellation or TransactionManagementError(
+            f"An inner atomic block on {self.alias!r} was left where its savepoint could not "
+            "be rolled back: by a finaliser, or while a statement did not end."
+        )
 
     def statement_cancelled(self, exc: BaseException) -> None:
         """A statement was interrupted: its transaction can only be rolled back."""
