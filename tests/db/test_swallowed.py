@@ -19,7 +19,7 @@ from tests.project.library.models import Author
 
 from .conftest import Gate
 from .eventually import eventually
-from .helpers import afetch, all_back, anames, assert_all_back, fetch, make_books
+from .helpers import abackend_pid, afetch, all_back, anames, assert_all_back, fetch, make_books
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -278,6 +278,18 @@ async def test_move_on_after_around_a_block_rolls_it_back(run_task: Callable[...
     assert await run_task(work())
     assert await anames() == ["stays"]
     await assert_all_back()
+
+
+@pytest.mark.only_on("postgresql")  # SQLite does not wait
+async def test_a_rollback_is_finished_although_anyio_cancels_at_each_pass_of_the_loop() -> None:
+    """Its connection is used again: the server's answer has been read."""
+    pid = await abackend_pid()
+    with anyio.move_on_after(0.05):
+        async with transaction.atomic():
+            await Author.objects.acreate(name="goes")
+            await anyio.sleep_forever()
+    assert await abackend_pid() == pid
+    assert await anames() == []
 
 
 async def test_a_time_out_of_zero_around_a_block_rolls_it_back() -> None:
