@@ -247,12 +247,14 @@ class Shield:
         return shield if shield is not None and shield._bridge is getcurrent() else None
 
     def __enter__(self) -> Shield:
-        self._outer = Shield._active.get()
-        outer = Shield.of_caller()
-        self.deadline = None if outer is None else outer.deadline
-        self._bridge = current()
-        if self._begun and self.deadline is None and self._bridge is not None:
-            self.deadline = self._bridge.loop.time() + self.bound_s
+        here = getcurrent()
+        outer = self._outer = Shield._active.get()
+        self._bridge = here if type(here) is Bridge and active() else None
+        if self._bridge is not None:
+            if outer is not None and outer._bridge is here:
+                self.deadline = outer.deadline
+            if self._begun and self.deadline is None:
+                self.deadline = self._bridge.loop.time() + self.bound_s
         Shield._active.set(self)
         return self
 

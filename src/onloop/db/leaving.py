@@ -153,10 +153,11 @@ def _can_wait(node: Node, exc_type: type[BaseException] | None) -> bool:
     Raises `SynchronousOnlyOperation` where somebody left it outside of a bridge; it stays open.
     """
     here = getcurrent()
-    if type(here) is bridge.Bridge and here.closing:
-        return False
-    if bridge.active():
-        return True
+    if type(here) is bridge.Bridge:
+        if here.closing:
+            return False
+        if bridge.active():
+            return True
     if exc_type is not GeneratorExit:
         with suppress(RuntimeError):
             guard.get_running_loop()

@@ -116,6 +116,8 @@ def innermost(alias: str) -> Node | None:
     say, was finalised in another task.
     """
     node = _blocks.get().get(alias)
+    if node is not None and not node.ended:
+        return node
     while node is not None and node.ended and node.opened_by_caller():
         node = node.outer
     if node is None and _roots:
