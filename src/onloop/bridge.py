@@ -291,16 +291,18 @@ class Shield:
     when the outermost shield of the bridge ends. Outside a bridge it does nothing. Modelled
     on SQLAlchemy's `_run_to_completion`.
 
-    `bound_s`: seconds that the block may go on once a cancellation has arrived.
+    `bound_s`: seconds that the block may go on once a cancellation has arrived. `begun`: it has
+    arrived before, and brought the task here, so that the time runs from the beginning.
     """
 
-    __slots__ = ("_bridge", "_outer", "bound_s", "cancelled", "deadline")
+    __slots__ = ("_begun", "_bridge", "_outer", "bound_s", "cancelled", "deadline")
     _active: contextvars.ContextVar[Shield | None] = contextvars.ContextVar(
         "onloop_shield", default=None
     )
 
-    def __init__(self, bound_s: float) -> None:
+    def __init__(self, bound_s: float, *, begun: bool = False) -> None:
         self.bound_s = bound_s
+        self._begun = begun
         self.cancelled: asyncio.CancelledError | None = None
         self.deadline: float | None = None
         self._bridge: Bridge | None = None
@@ -313,10 +315,14 @@ class Shield:
         return shield if shield is not None and shield._bridge is getcurrent() else None
 
     def __enter__(self) -> Shield:
-        self._outer = Shield._active.get()
-        outer = Shield.of_caller()
-        self.deadline = None if outer is None else outer.deadline
-        self._bridge = current()
+        here = getcurrent()
+        outer = self._outer = Shield._active.get()
+        self._bridge = here if type(here) is Bridge and active() else None
+        if self._bridge is not None:
+            if outer is not None and outer._bridge is here:
+                self.deadline = outer.deadline
+            if self._begun and self.deadline is None:
+                self.deadline = self._bridge.loop.time() + self.bound_s
         Shield._active.set(self)
         return self
 

@@ -8,11 +8,20 @@ none. The variable DJANGO_ALLOW_ASYNC_UNSAFE stays the user's own; Onloop never 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.core.exceptions import SynchronousOnlyOperation
 
 from onloop import bridge
+
+__all__ = ["SynchronousOnlyOperation", "get_running_loop", "lifted"]
+
+_lifted: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "onloop_guard_lifted", default=False
+)
 
 
 def get_running_loop() -> asyncio.AbstractEventLoop:
@@ -22,7 +31,7 @@ def get_running_loop() -> asyncio.AbstractEventLoop:
     `SynchronousOnlyOperation` with the cure where Django's guard would refuse.
     """
     loop = asyncio.get_running_loop()
-    if bridge.active():
+    if bridge.active() or _lifted.get():
         raise RuntimeError("Inside a bridge synchronous code may wait.")
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
         return loop
@@ -32,3 +41,13 @@ def get_running_loop() -> asyncio.AbstractEventLoop:
         "for`), run synchronous code with `await onloop.bridge.run(function, ...)`, or open a "
         "scope (`async with onloop.scope():`) around the tasks that it is called in."
     )
+
+
+@contextmanager
+def lifted() -> Iterator[None]:
+    """Let pass what is known not to wait, though it stands outside of a bridge."""
+    token = _lifted.set(True)
+    try:
+        yield
+    finally:
+        _lifted.reset(token)

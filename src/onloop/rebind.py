@@ -21,7 +21,7 @@ import django
 from django.apps import apps
 
 from onloop import bridge, taskfactory
-from onloop.db import queryset, transaction, turn
+from onloop.db import leaving, queryset, scope, transaction
 from onloop.guard import get_running_loop
 
 _MISSING = object()
@@ -102,21 +102,14 @@ def call_async_to_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
         return bridge.await_(self.awaitable(*args, **kwargs))
     bridged = copy.copy(self)
     bridged.awaitable = functools.partial(_in_bridge, self.awaitable)
-    return original("asgiref.sync", "AsyncToSync.__call__")(bridged, *args, **kwargs)
+    with scope.hop():
+        return original("asgiref.sync", "AsyncToSync.__call__")(bridged, *args, **kwargs)
 
 
 async def call_sync_to_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """`asgiref.sync.SyncToAsync.__call__`, for callers that are cancelled.
-
-    asgiref copies the context variables of the thread back, and that of a thread which is still
-    at work says that it is inside a transaction: the thread's, not the caller's.
-    """
-    node = turn.innermost()
-    try:
+    """`asgiref.sync.SyncToAsync.__call__`, with what it copies back put right."""
+    with scope.hop():
         return await original("asgiref.sync", "SyncToAsync.__call__")(self, *args, **kwargs)
-    except asyncio.CancelledError:
-        turn.set_innermost(node)
-        raise
 
 
 async def _in_bridge(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -201,7 +194,7 @@ TABLE: tuple[Binding, ...] = (
     Binding(_TRANSACTION, "Atomic.__aexit__", transaction.aleave, "ours", added=True),
     Binding(_TRANSACTION, "Atomic.__call__", transaction.decorate, "ours"),
     Binding(_TRANSACTION, "Atomic.__enter__", transaction.enter, "ours"),
-    Binding(_TRANSACTION, "Atomic.__exit__", transaction.leave, "ours"),
+    Binding(_TRANSACTION, "Atomic.__exit__", leaving.leave, "ours"),
     Binding("django.dispatch.dispatcher", "_run_parallel", run_parallel, "ours", since=(6, 0)),
     Binding("django.utils.asyncio", "get_running_loop", get_running_loop, "ours"),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,6 @@ from tests.project.library.models import Author
 from .conftest import Gate
 from .eventually import eventually
 from .helpers import abackend_pid, afetch, all_back, anames, assert_all_back, pool_stats
-from .sweep import sweep
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -123,79 +123,98 @@ async def test_a_block_whose_statement_is_cancelled_rolls_back(gate: Gate) -> No
     await assert_all_back()
 
 
-@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+async def remove_all() -> None:
+    await Author.objects.all().adelete()
+
+
+@pytest.mark.parametrize("bridged", [False, True], ids=["bare task", "bridged task"])
 async def test_a_block_that_is_cancelled_at_any_of_its_waits_commits_all_or_nothing(
-    twice: bool, run_task: Callable[..., Any]
+    bridged: bool, cancel_sweep: Any
 ) -> None:
     finished = False
 
-    async def nested() -> None:
+    async def prepare() -> None:
         nonlocal finished
         finished = False
+        await remove_all()
+
+    async def nested() -> None:
+        nonlocal finished
         async with transaction.atomic():
             await Author.objects.acreate(name="a")
             async with transaction.atomic():
                 await Author.objects.acreate(name="b")
             await asyncio.sleep(0)
-        finished = True
+            finished = True
 
-    async for ended in sweep(lambda: run_task(nested()), twice=twice):
-        assert ended is None or isinstance(ended, asyncio.CancelledError)
-        rows = await anames()
-        assert rows in ([], ["a", "b"])
-        assert rows or not finished
-        await assert_all_back()
-        await Author.objects.all().adelete()
+    async def scenario() -> None:
+        if not bridged:
+            await nested()
+            return
+        async with onloop.scope():
+            await bridge.run(bridge.await_, nested())
+
+    async def check(_: Any) -> None:
+        assert await anames() == (["a", "b"] if finished else [])
+        await eventually(all_back)
+
+    await cancel_sweep(scenario, prepare=prepare, check=check)
 
 
-async def test_sync_blocks_in_a_bridge_that_are_cancelled_at_any_wait_lose_nothing() -> None:
+async def test_sync_blocks_in_a_bridge_that_are_cancelled_at_any_wait_lose_nothing(
+    cancel_sweep: Any,
+) -> None:
+    finished: list[str] = []
+
     def work() -> None:
+        finished.clear()
         for name in "ab":
             with transaction.atomic():
                 Author.objects.create(name=name)
+                finished.append(name)
 
-    async for ended in sweep(lambda: bridge.run(work)):
-        assert ended is None or isinstance(ended, asyncio.CancelledError)
-        assert await anames() in ([], ["a"], ["a", "b"])
-        await assert_all_back()
-        await Author.objects.all().adelete()
+    async def check(_: Any) -> None:
+        assert await anames() == finished
+        await eventually(all_back)
+
+    await cancel_sweep(lambda: bridge.run(work), prepare=remove_all, check=check)
 
 
-async def test_a_loop_over_rows_that_is_cancelled_at_any_wait_gives_everything_back() -> None:
+async def test_a_loop_over_rows_that_is_cancelled_at_any_wait_gives_everything_back(
+    cancel_sweep: Any,
+) -> None:
     await Author.objects.abulk_create(Author(name=str(n)) for n in range(30))
 
     async def work() -> None:
         async for _ in Author.objects.all().aiterator(chunk_size=10):
             await asyncio.sleep(0)
 
-    async for ended in sweep(work):
-        assert ended is None or isinstance(ended, asyncio.CancelledError)
+    async def check(_: Any) -> None:
         await eventually(all_back)
 
+    await cancel_sweep(work, check=check)
 
-async def test_an_inner_block_that_is_timed_out_at_any_wait_leaves_the_outer_one_whole() -> (
-    None
-):
-    """Or the outer one says that it cannot commit; it never commits a half."""
 
-    async def inner(name: str) -> None:
+async def test_an_inner_block_that_is_cancelled_at_any_wait_leaves_the_outer_one_whole(
+    cancel_sweep: Any,
+) -> None:
+    whole: set[str] = set()
+    numbers = itertools.count()
+
+    async def inner() -> None:
+        name = str(next(numbers))
         async with transaction.atomic():
             await Author.objects.acreate(name=name)
             await Author.objects.filter(name=name).aupdate(name=f"{name}!")
+        whole.add(f"{name}!")
 
-    at = 0
-
-    async def work() -> None:
-        nonlocal at
-        at += 1
-        async with transaction.atomic():
-            await Author.objects.acreate(name="outer")
-            async for _ in sweep(lambda: inner("inner")):
-                pass
-
-    with contextlib.suppress(TransactionManagementError):
-        await work()
-    assert await anames() in ([], ["inner!", "outer"])
+    async with transaction.atomic():
+        await Author.objects.acreate(name="outer")
+        await cancel_sweep(inner, times=[1])
+    found = await anames()
+    assert "outer" in found
+    assert whole <= set(found)
+    assert all(name.endswith("!") for name in found if name != "outer")
     await assert_all_back()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
+from onloop.db import leaving
 from tests.database import TestDatabases
 from tests.project.library.models import Author
 
@@ -120,9 +121,7 @@ async def test_a_callback_that_fails_after_a_cancelled_commit_does_not_hide_the_
 async def test_a_commit_that_does_not_end_is_given_up_after_a_bounded_time(
     slow_commit: Gate, committing: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onloop.db import transaction as ours
-
-    monkeypatch.setattr(ours, "SHIELD_S", 0.05)
+    monkeypatch.setattr(leaving, "SHIELD_S", 0.05)
 
     async def work() -> None:
         async with transaction.atomic():

@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -22,14 +23,15 @@ from typing import Any
 
 from django.db import connections
 
-from onloop import taskfactory
-from onloop.db import turn
+from onloop import guard, taskfactory
+from onloop.db import node as nodes
 from onloop.waiting import running_loop
 
 logger = logging.getLogger("onloop.db")
 
 _scopes: dict[asyncio.Task[Any], Scope] = {}
-_made_in: contextvars.ContextVar[Scope | None] = contextvars.ContextVar(
+# The scope that tasks inherit from; or, before a task has one, that it was made in.
+_made_in: contextvars.ContextVar[Scope | ThreadSurroundings | None] = contextvars.ContextVar(
     "onloop_scope", default=None
 )
 
@@ -47,11 +49,11 @@ class Scope:
     """The connection wrappers of one task, by alias."""
 
     __slots__ = (
-        "_ended",
         "_guard",
         "_lent_to",
         "_outer",
         "_surroundings",
+        "ended",
         "loop",
         "made_in",
         "task",
@@ -62,12 +64,12 @@ class Scope:
         self.task = task
         self.loop = task.get_loop()
         self.wrappers: dict[str, Any] = {}
-        self.made_in = _made_in.get()
+        self.made_in = _living(_made_in.get())
         self._outer: Scope | None = None
         self._surroundings: tuple[Any, ...] = ()
         self._guard = threading.Lock()
         self._lent_to = 0
-        self._ended = False
+        self.ended = False
 
     @classmethod
     def begin(cls) -> Scope:
@@ -77,8 +79,8 @@ class Scope:
         scope = cls(task)
         scope._outer = _scopes.get(task)
         _scopes[task] = scope
-        scope._surroundings = (turn.innermost(), scope.made_in, taskfactory.bridge_tasks.get())
-        turn.set_innermost(None)
+        scope._surroundings = (nodes.blocks(), scope.made_in, taskfactory.bridge_tasks.get())
+        nodes.set_blocks()
         _made_in.set(scope)
         taskfactory.bridge_tasks.set(True)
         taskfactory.install_task_factory(scope.loop)
@@ -89,23 +91,35 @@ class Scope:
 
         A thread that the scope is lent to keeps it: the connections are back when it is done.
         """
-        if self._outer is None:
-            _scopes.pop(self.task, None)
-        else:
-            _scopes[self.task] = self._outer
+        self.close()
+        if _made_in.get() is self:
+            blocks, made_in, bridged = self._surroundings
+            nodes.set_blocks(blocks)
+            _made_in.set(_living(made_in))
+            taskfactory.bridge_tasks.set(bridged)
+        self._surroundings = ()
+
+    def close(self, _: object = None) -> None:
+        """End, from outside of the task: the callback of one that did not."""
         with self._guard:
-            self._ended = True
+            if self.ended:
+                return
+            self.ended = True
             lent = self._lent_to > 0
+        outer = self._outer
+        while outer is not None and outer.ended:
+            outer = outer._outer
+        if _scopes.get(self.task) is self:
+            if outer is None:
+                del _scopes[self.task]
+            else:
+                _scopes[self.task] = outer
         if not lent:
             self.release()
-        if self._surroundings:
-            node, made_in, bridged = self._surroundings
-            turn.set_innermost(node)
-            _made_in.set(None if made_in is None or made_in._ended else made_in)
-            taskfactory.bridge_tasks.set(bridged)
-        # A task keeps the scope that it was made in; that must not keep a chain of others.
-        self._surroundings = ()
-        self._outer = self.made_in = None
+        # What is made in this one inherits from those around it now. A task keeps the scope
+        # that it was made in, and that must not keep a chain of others.
+        self._outer = None
+        self.made_in = _living(self.made_in)
 
     def release(self) -> None:
         wrappers, self.wrappers = self.wrappers, {}
@@ -115,7 +129,8 @@ class Scope:
                 if end is not None:
                     end()
                 else:
-                    wrapper.close()  # an engine that is not ours
+                    with guard.lifted():  # an engine that is not ours blocks all the time
+                        wrapper.close()
             except Exception:
                 logger.exception("The connection %r could not be given back.", wrapper.alias)
 
@@ -131,7 +146,7 @@ class Scope:
             _lent.scope = outer
             with self._guard:
                 self._lent_to -= 1
-                left_behind = self._ended and not self._lent_to
+                left_behind = self.ended and not self._lent_to
             if left_behind:  # the request was cancelled, the thread could not be
                 self.release()
 
@@ -149,15 +164,57 @@ def current_scope() -> Scope | None:
         return None
     scope = _scopes.get(task)
     if scope is None:
+        _sweep(loop)
         scope = _scopes[task] = Scope(task)
-        task.add_done_callback(_end_of_task)
+        task.add_done_callback(scope.close)
+        _made_in.set(scope)
     return scope
 
 
-def _end_of_task(task: asyncio.Task[Any]) -> None:
-    scope = _scopes.pop(task, None)
-    if scope is not None:
-        scope.release()
+_last_loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+
+def _sweep(loop: asyncio.AbstractEventLoop) -> None:
+    """When another loop comes, end the scopes of those that were closed with tasks in them."""
+    global _last_loop  # noqa: PLW0603 - a memo
+    if _last_loop is not None and _last_loop() is loop:
+        return
+    _last_loop = weakref.ref(loop)
+    for scope in [scope for scope in list(_scopes.values()) if scope.loop.is_closed()]:
+        scope.close()
+
+
+class ThreadSurroundings:
+    """What tasks inherit from a plain thread that waits for them: its wrappers."""
+
+    ended = False
+    made_in = None
+
+    def __init__(self, store: ConnectionStore) -> None:
+        plain = store._plain
+        self.wrappers = {
+            alias: getattr(plain, alias) for alias in connections if hasattr(plain, alias)
+        }
+
+
+@contextmanager
+def hop() -> Iterator[None]:
+    """Stand around a hop of asgiref's, which copies context variables there and back.
+
+    What it copies back may belong to a task or thread that goes on, or that is no more.
+    """
+    blocks, made_in = nodes.blocks(), _made_in.get()
+    store: Any = connections._connections  # type: ignore[attr-defined]
+    if made_in is None and running_loop() is None and isinstance(store, ConnectionStore):
+        _made_in.set(ThreadSurroundings(store))
+    try:
+        yield
+    except asyncio.CancelledError:
+        nodes.set_blocks(blocks)  # a thread cannot be cancelled, and is still in its own
+        raise
+    finally:
+        nodes.after_hop(blocks)
+        _made_in.set(made_in)
 
 
 class scope:  # noqa: N801 - used as `async with onloop.scope():`
@@ -173,6 +230,8 @@ class scope:  # noqa: N801 - used as `async with onloop.scope():`
 
     async def __aenter__(self) -> Scope:
         self._scope = Scope.begin()
+        # For a task that ends without leaving it.
+        self._scope.task.add_done_callback(self._scope.close)
         return self._scope
 
     async def __aexit__(
@@ -181,6 +240,17 @@ class scope:  # noqa: N801 - used as `async with onloop.scope():`
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        task = self._scope.task
+        if asyncio.current_task() is not task:
+            if exc_type is not None and exc_type is not GeneratorExit:
+                return
+            raise RuntimeError(
+                f"onloop.scope() was entered in task {task.get_name()!r} and left in another "
+                "one. It stays that task's until it ends. Enter and leave a scope in one task; "
+                "close an async generator that holds one in the task that uses it "
+                "(contextlib.aclosing)."
+            )
+        task.remove_done_callback(self._scope.close)
         self._scope.end()
 
 
@@ -197,9 +267,10 @@ class ConnectionStore:
         object.__setattr__(self, "_plain", plain)
 
     def __getattr__(self, alias: str) -> Any:
-        node = turn.innermost(alias)
+        node = nodes.innermost(alias)
         if node is not None:
-            node.check()
+            if node.ended:
+                node.check()
             return node.wrapper
         owner = current_scope()
         if owner is None:
@@ -229,9 +300,20 @@ class ConnectionStore:
             owner.wrappers.pop(alias, None)
 
 
-def _inherit(wrapper: Any, made_in: Scope | None) -> None:
+def _living(scope: Scope | ThreadSurroundings | None) -> Scope | ThreadSurroundings | None:
+    """Return the scope, or the nearest one that it was made in which has not ended."""
+    while scope is not None and scope.ended:
+        scope = scope.made_in
+    return scope
+
+
+def _inherit(wrapper: Any, made_in: Scope | ThreadSurroundings | None) -> None:
     """Let query counts and execute wrappers of a scope hold for the tasks made in it."""
-    parent = None if made_in is None else made_in.wrappers.get(wrapper.alias)
+    parent = None
+    made_in = _living(made_in)
+    while made_in is not None and parent is None:
+        parent = made_in.wrappers.get(wrapper.alias)
+        made_in = _living(made_in.made_in)
     if parent is None:
         return
     wrapper.execute_wrappers = list(parent.execute_wrappers)

@@ -1,8 +1,4 @@
-"""Whose turn it is on a connection: nodes of the transaction, and the queue for them.
-
-Every `atomic` block that is entered pushes a `Node` into a context variable. Tasks copy their
-context when they are *created*, so a task's membership in a transaction is fixed there: made
-inside a block it belongs to that block, made outside it does not, whatever happens later.
+"""Whose turn it is on a connection that several tasks and threads share.
 
 Statements on one connection take turns: a caller runs if its node is the innermost open one
 of that connection; else it waits. This module must never hold its lock over a wait.
@@ -10,82 +6,18 @@ of that connection; else it waits. This module must never hold its lock over a w
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.transaction import TransactionManagementError
 from greenlet import getcurrent
 
-from onloop import bridge
+from onloop.bridge import Bridge
 from onloop.db.errors import TurnTimeout
+from onloop.db.node import Node, innermost
 from onloop.waiting import Waiter
 
-if TYPE_CHECKING:
-    from django.db.transaction import Atomic
-
-_innermost: contextvars.ContextVar[Node | None] = contextvars.ContextVar(
-    "onloop_node", default=None
-)
-# The blocks that `TestCase` opens around tests: process-wide, by alias.
-_roots: dict[str, Node] = {}
-
-
-class Node:
-    """One open `atomic` block, as seen by the tasks and threads that are made inside it."""
-
-    __slots__ = ("alias", "atomic", "depth", "ended", "outer", "owner", "turn", "wrapper")
-
-    def __init__(self, wrapper: Any, atomic: Atomic, outer: Node | None) -> None:
-        self.alias: str = wrapper.alias
-        self.wrapper = wrapper
-        self.turn: Turn = wrapper.turn
-        self.atomic = atomic
-        self.outer = outer
-        self.owner = _name_of_caller()
-        self.ended = False
-        # How many `atomic` blocks the wrapper had open when this one had been entered.
-        self.depth = 0
-
-    def check(self) -> None:
-        if self.ended:
-            raise TransactionManagementError(
-                f"This code belongs to an atomic block on {self.alias!r} (opened by "
-                f"{self.owner}) that has ended: a task or thread that is made inside a block "
-                "must not use the database after it. Wait for it inside the block, start it "
-                "with transaction.on_commit(), or open a scope of its own in it: "
-                "`async with onloop.scope():`."
-            )
-
-
-def innermost(alias: str | None = None) -> Node | None:
-    """Return the caller's innermost block, of any database or of `alias`."""
-    node = _innermost.get()
-    if alias is None:
-        return node
-    while node is not None and node.alias != alias:
-        node = node.outer
-    if node is None and _roots:
-        return _roots.get(alias)
-    return node
-
-
-def set_innermost(node: Node | None) -> None:
-    _innermost.set(node)
-
-
-def root(alias: str) -> Node | None:
-    """Return the innermost block that a `TestCase` has open: one of its class, one a test."""
-    return _roots.get(alias)
-
-
-def set_root(alias: str, node: Node | None) -> None:
-    """Register the block of a `TestCase`, used where the caller has no block of its own."""
-    if node is None:
-        _roots.pop(alias, None)
-    else:
-        _roots[alias] = node
+_get_ident = threading.get_ident
 
 
 class _Queued(NamedTuple):
@@ -107,6 +39,7 @@ class Turn:
     def __init__(self, alias: str | None, timeout_s: float = 30.0) -> None:
         self.alias = alias
         self.timeout_s = timeout_s
+        # Open blocks, the innermost last; none of them has ended.
         self.stack: list[Node] = []
         self._guard = threading.Lock()
         self._waiting: deque[_Queued] = deque()
@@ -121,10 +54,22 @@ class Turn:
         node = None if self.alias is None else innermost(self.alias)
         if node is not None and node.turn is not self:
             node = None  # an ad hoc copy of the connection is no part of the caller's block
-        self.acquire(node)
-
-    def __exit__(self, *exc: object) -> None:
-        self.release()
+        # `acquire`, if nobody is in the way. Every statement comes by here, and `with` would
+        # cost as much again as the lock.
+        here = getcurrent()
+        self._guard.acquire()
+        stack = self.stack
+        free = (
+            self._holder is None
+            and not self._waiting
+            and (stack[-1] if stack else None) is node
+        )
+        if free:
+            self._holder = here.task if type(here) is Bridge else _get_ident()
+            self._depth = 1
+        self._guard.release()
+        if not free:
+            self.acquire(node)
 
     def acquire(self, node: Node | None, *, leaving: bool = False) -> None:
         """Take the turn for `node`, waiting while an inner block of another task is open.
@@ -134,57 +79,62 @@ class Turn:
         Raises `TransactionManagementError` if the block of `node` has ended, and
         `TurnTimeout` after `timeout_s` seconds.
         """
-        who = _caller()
+        here = getcurrent()
+        who: object = here.task if type(here) is Bridge else _get_ident()
         with self._guard:
-            if self._holder == who and self._holder is not None:
+            if self._holder is None:
+                # An open block on top is one that has not ended.
+                top = self.stack[-1] if self.stack else None
+                if (top is node or leaving) and not self._waiting:
+                    self._holder = who
+                    self._depth = 1
+                    return
+            elif self._holder == who:
                 self._depth += 1
-                return
-            if self._holder is None and not self._waiting and self._may(node, leaving):
-                if node is not None and not leaving:
-                    node.check()
-                self._holder = who
-                self._depth = 1
                 return
             if node is not None and not leaving:
                 node.check()
-            waiter: Waiter[None] = Waiter()
-            queued = _Queued(node, who, leaving, waiter)
+            queued = _Queued(node, who, leaving, Waiter())
             self._waiting.append(queued)
             self._grant()
+        self._wait(queued)
+
+    def _wait(self, queued: _Queued) -> None:
+        node = queued.node
         try:
-            waiter.wait(self.timeout_s)
+            queued.waiter.wait(self.timeout_s)
         except BaseException:
             if not self._abandon(queued):
-                self.release()
+                self.__exit__()
             raise
         if self._abandon(queued):
             raise TurnTimeout(self._explain(node))
-        if node is not None and not leaving and node.ended:
-            self.release()
+        if node is not None and not queued.leaving and node.ended:
+            self.__exit__()
             node.check()
 
-    def release(self) -> None:
-        with self._guard:
-            self._depth -= 1
-            if self._depth == 0:
+    def __exit__(self, *exc: object) -> None:
+        self._guard.acquire()
+        try:
+            self._depth = depth = self._depth - 1
+            if not depth:
                 self._holder = None
                 if self._waiting:
                     self._grant()
+        finally:
+            self._guard.release()
 
     def push(self, node: Node) -> None:
         """Open a block; the caller has the turn."""
         self.stack.append(node)
 
-    def pop(self, node: Node) -> list[Node]:
-        """End a block, and with it the inner ones that are still open, which are returned."""
+    def pop(self, node: Node) -> None:
+        """End a block, and with it the inner ones that are still open."""
         with self._guard:
             index = self.stack.index(node)
-            inner = self.stack[index + 1 :]
+            for ending in self.stack[index:]:
+                ending.end()
             del self.stack[index:]
-            node.ended = True
-            for other in inner:
-                other.ended = True
-            return inner
 
     def end_all(self, wrapper: Any) -> None:
         """End every block of `wrapper`: the scope that they belong to is gone.
@@ -194,20 +144,23 @@ class Turn:
         with self._guard:
             for node in self.stack:
                 if node.wrapper is wrapper:
-                    node.ended = True
+                    node.end()
             self.stack = [node for node in self.stack if not node.ended]
             self._grant()
 
     def _may(self, node: Node | None, leaving: bool) -> bool:
         top = self.stack[-1] if self.stack else None
+        # Who waits for the turn of a block that has ended is told so.
         return leaving or top is node or (node is not None and node.ended)
 
     def _grant(self) -> None:
         """Hand the turn to the first in the queue that may have it; under the guard."""
         if self._holder is not None:
             return
-        for queued in self._waiting:
-            if self._may(queued.node, queued.leaving):
+        for queued in list(self._waiting):
+            if queued.waiter.gone:
+                self._waiting.remove(queued)  # nobody will take it
+            elif self._may(queued.node, queued.leaving):
                 self._waiting.remove(queued)
                 self._holder = queued.who
                 self._depth = 1
@@ -219,15 +172,16 @@ class Turn:
         with self._guard:
             if queued.waiter.done:
                 return False
-            self._waiting.remove(queued)
+            if queued in self._waiting:  # else its loop was found closed
+                self._waiting.remove(queued)
             return True
 
     def _explain(self, node: Node | None) -> str:
         top = self.top
         if top is not None and top is not node:
-            holder = f"an inner atomic block that {top.owner} has open"
+            holder = f"an inner atomic block that {top.opener} has open"
         else:
-            holder = f"a statement of {self._holder!r}"
+            holder = f"a statement of {_named(self._holder)}"
         return (
             f"Waited {self.timeout_s:g} s for the connection of the transaction on "
             f"{self.alias!r}, which is in use by {holder}. A block that waits for a task of "
@@ -236,15 +190,8 @@ class Turn:
         )
 
 
-def _caller() -> object:
-    """Identify who holds a turn: the task of a bridge, or the thread."""
-    here = getcurrent()
-    return here.task if type(here) is bridge.Bridge else threading.get_ident()
-
-
-def _name_of_caller() -> str:
-    here = getcurrent()
-    if type(here) is bridge.Bridge:
-        coro = here.task.get_coro()
-        return f"task {here.task.get_name()!r} ({getattr(coro, '__qualname__', coro)})"
-    return f"thread {threading.current_thread().name!r}"
+def _named(holder: object) -> str:
+    for thread in threading.enumerate():
+        if thread.ident == holder:
+            return f"thread {thread.name!r}"
+    return repr(holder)

@@ -217,10 +217,10 @@ def _describe_loop(loop: asyncio.AbstractEventLoop) -> str:
 def _wrappers_of_open_blocks() -> list[Any]:
     from django.db import connections  # noqa: PLC0415 - see the module's first lines
 
-    from onloop.db import turn  # noqa: PLC0415
+    from onloop.db import node  # noqa: PLC0415
 
-    nodes = [turn.innermost(alias) for alias in connections.settings]
-    return [node.wrapper for node in nodes if node is not None and not node.ended]
+    nodes = [node.innermost(alias) for alias in connections.settings]
+    return [each.wrapper for each in nodes if each is not None and not each.ended]
 
 
 def held_rightly(surrounding: Iterable[Any]) -> Held:

@@ -20,9 +20,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
 from onloop import conf
-from onloop.db import pools, transaction, turn
+from onloop.db import pools
 from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.options import pool_mode, pool_options
+from onloop.db.backends.shared import SharedTransaction
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.pool import Driver, Pool
 from onloop.db.scope import Scope, current_scope
@@ -48,15 +49,8 @@ else:
     _Base = BaseDatabaseWrapper
 
 
-class ScopedWrapper(_Base):
+class ScopedWrapper(SharedTransaction, _Base):
     """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
-
-    scope: Scope | None = None
-    # The CancelledError of a statement that was cancelled inside the open block.
-    cancelled_statement: BaseException | None = None
-    # `Atomic.__exit__` is under way; its on_commit callbacks run when it is done.
-    hold_commit_hooks = False
-    _hooks_due = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -119,14 +113,6 @@ class ScopedWrapper(_Base):
                 )
             self._return_connection()
         self.turn.end_all(self)
-
-    def validate_thread_sharing(self) -> None:
-        if self.scope is not None:
-            return
-        node = turn.innermost(self.alias)
-        if node is not None and node.wrapper is self:
-            return  # a thread or task that joined the transaction of this thread
-        super().validate_thread_sharing()
 
     # --- Borrowing --------------------------------------------------------------------------
 
@@ -242,13 +228,26 @@ class ScopedWrapper(_Base):
             self._give_back()
 
     def get_autocommit(self) -> bool:
-        if self.scope is not None:
-            return self.autocommit  # asking borrows nothing: so a connection would be, or is
-        return super().get_autocommit()
+        if self.scope is None:
+            return super().get_autocommit()
+        # Asking borrows nothing: so it is, or so it would be.
+        if self.connection is None:
+            return bool(self.settings_dict["AUTOCOMMIT"])
+        return self.autocommit
 
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
+        if (
+            self.connection is None
+            and self.scope is not None
+            and autocommit is self.settings_dict["AUTOCOMMIT"]
+            and not self.run_commit_hooks_on_set_autocommit_on
+        ):
+            # So the next connection will be. Django asks for it at the end of a block whose
+            # connection was lost, where opening another one may take long, or fail.
+            self.autocommit = autocommit
+            return
         self._calls += 1
         try:
             super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
@@ -353,36 +352,6 @@ class ScopedWrapper(_Base):
         """Return sizes and counters of the pool of this wrapper's loop; see `PoolStats`."""
         pool = self.loop_pool
         return {} if pool is None else pool.stats()
-
-    # --- Transactions -----------------------------------------------------------------------
-
-    def statement_cancelled(self, exc: BaseException) -> None:
-        """A statement was interrupted: the open block can only be rolled back."""
-        if self.in_atomic_block:
-            self.needs_rollback = True
-            self.rollback_exc = exc
-            self.cancelled_statement = exc
-
-    def on_commit(self, func: Callable[[], Any], robust: bool = False) -> None:
-        super().on_commit(transaction.adapt_commit_hook(func), robust)
-
-    def run_and_clear_commit_hooks(self) -> None:
-        """Django calls it in the middle of `Atomic.__exit__`: there, they are still held.
-
-        Turn, shield and connection belong to the end of the block. A callback that makes
-        tasks would wait for itself, its own time-outs would be held back, and the connection
-        would be kept while it awaits something else.
-        """
-        if self.hold_commit_hooks:
-            self._hooks_due = True
-        else:
-            super().run_and_clear_commit_hooks()
-
-    def run_held_commit_hooks(self) -> None:
-        """Run the callbacks of a block that has been left, if it was committed."""
-        if self._hooks_due:
-            self._hooks_due = False
-            self.run_and_clear_commit_hooks()
 
 
 def _open_spare(alias: str) -> Any:

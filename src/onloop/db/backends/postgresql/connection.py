@@ -110,6 +110,9 @@ class LoopConnection(psycopg.Connection[Any]):
                     if shield is None or loop.is_closed():
                         raise
                     shield_ends = shield.absorb(exc)
+                    # Who cancels again and again (anyio, at each pass of the loop) would be
+                    # quicker than the socket every time.
+                    ready = _ready_now(fileno, state)
                 finally:
                     if timer is not None:
                         timer.cancel()
@@ -238,6 +241,18 @@ class LoopDatabase:
         if bridge.active():
             return bridge.await_(_Opener.connect(**params))  # type: ignore[return-value]
         return LoopConnection.connect(**params)
+
+
+def _ready_now(fileno: int, state: int) -> waiting.Ready | None:
+    poll = select.poll()
+    wanted = (select.POLLIN if state & _READ else 0) | (select.POLLOUT if state & _WRITE else 0)
+    poll.register(fileno, wanted)
+    for _, event in poll.poll(0):
+        if event & (select.POLLIN | select.POLLHUP | select.POLLERR) and state & _READ:
+            return _READY_READ
+        if event & select.POLLOUT:
+            return _READY_WRITE
+    return None
 
 
 def _wake(future: asyncio.Future[Any], ready: Any) -> None:
