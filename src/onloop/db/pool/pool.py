@@ -90,12 +90,7 @@ class Pool(Generic[C]):
             return entry.connection
 
     def _take_idle(self, now: float) -> Entry[C] | None:
-        while not self.closed:
-            try:
-                entry = self._idle.pop()
-            except IndexError:
-                return None
-            entry.idle = False
+        while self._idle and not self.closed and (entry := self._pop()) is not None:
             connection = entry.connection
             if now < entry.expires_at:
                 if self.driver.is_alive(connection):
@@ -163,7 +158,7 @@ class Pool(Generic[C]):
             raise
         finally:
             self._stats.wait_s += _monotonic() - began
-        if self._abandon(waiter):
+        if not waiter.done and self._abandon(waiter):
             self._stats.errors += 1
             what = f"none came free within {self.options.timeout:g} s"
             raise PoolTimeout(explain(self, what))
@@ -215,37 +210,34 @@ class Pool(Generic[C]):
 
     def _settle(self) -> None:
         """Hand what is idle to those who wait, and free slots to them; waits for no lock."""
-        while self._has_work:
-            if not self._guard.lock.acquire(blocking=False):
+        guard = self._guard.lock
+        while (
+            (self._idle and (self._waiting or self.closed))
+            or self._freed
+            or (self._drained is not None and self._size == len(self._idle))
+        ):
+            if not guard.acquire(blocking=False):
                 return  # who has it looks again
-            closing: list[C] = []
             try:
-                self._see_to_freed()
-                while self._idle and (self._waiting or self.closed):
-                    try:
-                        entry = self._idle.pop()
-                    except IndexError:
-                        break  # a thread was quicker
-                    entry.idle = False
-                    if self.closed:
-                        closing.append(entry.connection)
-                    else:
-                        self._waiting.popleft().set(entry)
+                if self._freed:
+                    self._see_to_freed()
+                if self._idle and self._waiting and (entry := self._pop()) is not None:
+                    self._waiting.popleft().set(entry)
                 if self._drained is not None and self._size == len(self._idle):
                     self._drained.set(None)
                     self._drained = None
             finally:
-                self._guard.lock.release()
-            for connection in closing:
-                self.discard(connection)
+                guard.release()
+            while self.closed and (entry := self._pop()) is not None:
+                self.discard(entry.connection)
 
-    @property
-    def _has_work(self) -> bool:
-        return bool(
-            self._freed
-            or (self._idle and (self._waiting or self.closed))
-            or (self._drained is not None and self._size == len(self._idle))
-        )
+    def _pop(self) -> Entry[C] | None:
+        try:
+            entry = self._idle.pop()
+        except IndexError:
+            return None  # a thread was quicker
+        entry.idle = False
+        return entry
 
     # --- Opening ----------------------------------------------------------------------------
 
