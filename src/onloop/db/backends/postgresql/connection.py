@@ -48,6 +48,8 @@ class LoopConnection(psycopg.Connection[Any]):
 
     owner: Any = None
     lock: Any
+    # Statements have set something up when it was opened.
+    configured = False
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
     # Looks at the socket of an idle connection.
