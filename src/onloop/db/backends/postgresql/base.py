@@ -24,7 +24,10 @@ class PsycopgDriver:
 
     def is_clean(self, connection: LoopConnection) -> bool:
         connection.owner = None
-        return connection.is_clean
+        if not connection.is_clean:
+            return False
+        connection.restore()
+        return True
 
     def is_alive(self, connection: LoopConnection) -> bool:
         return connection.is_alive
@@ -103,6 +106,7 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
             connection.owner = self
+            connection.remember()
             level = connection.isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
 

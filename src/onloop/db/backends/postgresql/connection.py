@@ -23,6 +23,7 @@ from psycopg import errors, generators, pq, waiting
 from psycopg._capabilities import capabilities
 
 from onloop import bridge
+from onloop.db.backends.postgresql.opened import AsOpened
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -50,6 +51,7 @@ class LoopConnection(psycopg.Connection[Any]):
     lock: Any
     # Statements have set something up when it was opened.
     configured = False
+    _opened_as: AsOpened | None = None
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
     # Looks at the socket of an idle connection.
@@ -193,13 +195,23 @@ class LoopConnection(psycopg.Connection[Any]):
         async with asyncio.timeout(DRAIN_S):
             await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
 
+    def remember(self) -> None:
+        """Note how the connection was opened; once, when all is set up."""
+        if self._opened_as is None:
+            self._opened_as = AsOpened.of(self)
+
+    def restore(self) -> None:
+        """Undo for the next borrower what was set on an idle connection itself."""
+        if self._opened_as is not None:
+            self._opened_as.restore(self)
+
     @property
     def is_clean(self) -> bool:
-        """Whether another scope can use this connection as it is."""
+        """Whether another scope can use this connection."""
         return (
-            not self.closed
-            and self.pgconn.transaction_status == _IDLE
+            self.pgconn.transaction_status == _IDLE  # that of a closed one is UNKNOWN
             and self._pipeline is None
+            and self._tpc is None
         )
 
     @property
