@@ -162,6 +162,7 @@ class SessionWatch:
     close: Callable[[], None]
     _return_connection: Callable[[], None]
     _borrowed_from: Any
+    _unclean: bool
     _leftovers: Leftovers | None = None
     # Django, the engine and receivers of `connection_created` set a new connection up.
     _opening = False
@@ -193,6 +194,7 @@ class SessionWatch:
 
     def _close_session(self, leftovers: Leftovers) -> SessionStateLost | None:
         """Close by `close()`: engines that remember what they have set forget it there."""
+        self._leftovers, self._unclean = None, True
         hooks = self.run_on_commit  # of a block that is being left; `close` drops them
         try:
             self.close()
@@ -200,4 +202,7 @@ class SessionWatch:
             self._return_connection()  # in a finaliser, outside of any bridge
         finally:
             self.run_on_commit = hooks
-        return leftovers.error(self.alias)
+        error = leftovers.error(self.alias)
+        if error is None:
+            leftovers.report(self.alias)
+        return error
