@@ -179,13 +179,18 @@ class SessionWatch:
         change = self.session_change(query, params)
         if change is None:
             if self._leftovers is not None:
-                self._leftovers.used = True
+                self._leftovers.used = True  # as `use_session`, which would cost a call
         elif self._opening:
             if self.connection is not None:
                 self.connection.configured = True
         elif self._borrowed_from is not None:
             before = self._leftovers or Leftovers(self.connection)
             self._leftovers = before.after(change, query, kept=self.is_kept)
+
+    def use_session(self) -> None:
+        """Something other than a statement makes use of what was left in the session."""
+        if self._leftovers is not None:
+            self._leftovers.used = True
 
     @property
     def is_kept(self) -> bool:

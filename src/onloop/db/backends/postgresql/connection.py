@@ -190,6 +190,11 @@ class LoopConnection(psycopg.Connection[Any]):
             logger.warning("A cancelled query did not end: its connection is closed.")
             self.pgconn.finish()
 
+    def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
+        if self.owner is not None:
+            self.owner.use_session()  # LISTEN was of use
+        return super().notifies(**kwargs)
+
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel what runs, waiting for its answer in the caller's way.
 
