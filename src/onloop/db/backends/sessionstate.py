@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 from django.core.exceptions import SynchronousOnlyOperation
 
@@ -153,6 +154,21 @@ class Leftovers:
         return "; ".join(f"{kind}: {CURES[kind]}" for kind in sorted(self._kinds))
 
 
+@lru_cache(maxsize=64)
+def _has_cursors_of_its_own(engine: Any) -> bool:
+    """Whether an engine may set something for each cursor that it makes.
+
+    Django makes one while a connection is opened, to ask for the server's version. What is set
+    for that (a tenant's schema) must not be taken for something that belongs to the connection.
+    """
+    ours_and_djangos = ("onloop.db.backends.", "django.db.backends.", "django.contrib.gis.")
+    return any(
+        {"_cursor", "cursor", "create_cursor", "chunked_cursor"} & vars(base).keys()
+        for base in engine.__mro__
+        if not base.__module__.startswith(ours_and_djangos)
+    )
+
+
 class SessionWatch:
     """The part of a wrapper that looks at statements; `ScopedWrapper` is the rest of it."""
 
@@ -180,10 +196,10 @@ class SessionWatch:
         if change is None:
             if self._leftovers is not None:
                 self._leftovers.used = True  # as `use_session`, which would cost a call
-        elif self._opening:
+        elif self._opening and not _has_cursors_of_its_own(cast(Any, type(self))):
             if self.connection is not None:
                 self.connection.configured = True
-        elif self._borrowed_from is not None:
+        elif self._opening or self._borrowed_from is not None:
             before = self._leftovers or Leftovers(self.connection)
             self._leftovers = before.after(change, query, kept=self.is_kept)
 
