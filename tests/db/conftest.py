@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -33,9 +34,19 @@ def _thread_audit() -> None:
 
 
 @pytest.fixture
-def threads_started(_thread_audit: None) -> Iterator[list[str]]:
+def threads_started(
+    _thread_audit: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
     """Grows whenever the interpreter starts a thread, however short it lives."""
     heard: list[str] = []
+    if sys.version_info < (3, 12):  # which has no such event
+        start = threading.Thread.start
+
+        def heard_start(self: threading.Thread) -> None:
+            heard.append(repr(self))
+            start(self)
+
+        monkeypatch.setattr(threading.Thread, "start", heard_start)
     _listening.append(heard)
     yield heard
     _listening.remove(heard)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Sequence
+import os
+from collections.abc import Sequence, Set
 from typing import Any
 
 from django.db import connections
@@ -75,3 +77,14 @@ def names(alias: str = "default") -> list[str]:
 
 async def anames(alias: str = "default") -> list[str]:
     return await bridge.run(names, alias)
+
+
+def open_sockets(others: Set[int]) -> set[str]:
+    """The sockets of this process, without the descriptors of `others`."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            target = os.readlink(f"/proc/self/fd/{number}")
+            if target.startswith("socket:") and int(number) not in others:
+                found.add(target)
+    return found

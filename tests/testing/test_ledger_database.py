@@ -137,17 +137,25 @@ def test_a_session_that_has_failed_in_a_transaction_is_named(ledger, db_clean):
 
 
 @pytest.mark.only_on("postgresql")
-async def test_a_lock_of_a_session_that_went_back_to_the_pool_is_named(ledger):
-    def lock(sql):
+async def test_a_lock_of_a_session_that_went_back_to_the_pool_is_named(ledger, db_clean):
+    def lock():
         with connection.cursor() as cursor:
-            cursor.execute(sql)
+            cursor.execute("SELECT take_a_lock()")
 
-    with pytest.raises(Leaked) as caught:
-        async with ledger, onloop.scope():
-            await bridge.run(lock, "SELECT pg_advisory_lock(42)")
+    with db_clean.connect() as outsider:
+        # Taken in a statement itself, the engine would see it and close the connection.
+        outsider.execute(
+            "CREATE FUNCTION take_a_lock() RETURNS void LANGUAGE sql AS"
+            " 'SELECT pg_advisory_lock(42)'"
+        )
+        try:
+            with pytest.raises(Leaked) as caught:
+                async with ledger, onloop.scope():
+                    await bridge.run(lock)
+        finally:
+            outsider.execute("DROP FUNCTION take_a_lock()")
     assert kinds(caught) == {"lock"}
     assert "holds ExclusiveLock (advisory 0:42)" in str(caught.value)
-    await bridge.run(lock, "SELECT pg_advisory_unlock_all()")
 
 
 @pytest.mark.only_on("postgresql")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.utils import OperationalError
+from django.db.utils import InterfaceError, OperationalError
 
 from onloop.errors import OnloopError
 
@@ -21,3 +21,11 @@ class TooManyWaiters(PoolTimeout):
 
 class TurnTimeout(OnloopError, OperationalError):
     """A transaction's connection stayed in use by another task for too long."""
+
+
+class SessionStateLost(OnloopError, InterfaceError):
+    """A statement changed its session, and its connection went back before it was of use.
+
+    An `InterfaceError`, not a `DatabaseError`: engines that set something for each cursor
+    ignore those, and would go on without it.
+    """

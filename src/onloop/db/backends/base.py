@@ -23,6 +23,7 @@ from onloop import conf
 from onloop.db import pools
 from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.options import pool_mode, pool_options
+from onloop.db.backends.sessionstate import SessionWatch
 from onloop.db.backends.shared import SharedTransaction
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.pool import Driver, Pool
@@ -49,7 +50,7 @@ else:
     _Base = BaseDatabaseWrapper
 
 
-class ScopedWrapper(SharedTransaction, _Base):
+class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
     """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -164,6 +165,7 @@ class ScopedWrapper(SharedTransaction, _Base):
     def _open(self) -> Any:
         """Open a connection as Django does, with all that receivers and subclasses add."""
         self._calls += 1
+        self._opening = True
         try:
             super().connect()
             self._attach_open()
@@ -180,6 +182,7 @@ class ScopedWrapper(SharedTransaction, _Base):
                 ) from exc
             raise
         finally:
+            self._opening = False
             self._calls -= 1
 
     def _attach_open(self) -> None:
@@ -273,11 +276,12 @@ class ScopedWrapper(SharedTransaction, _Base):
 
     def cursor_closed(
         self, cursor: WatchedCursor, connection: Any, *, left_behind: bool
-    ) -> None:
+    ) -> Exception | None:
         if connection is self.connection and self._cursors.pop(id(cursor), None) is not None:
             # Within a block what is left goes with the end of the transaction.
             self._unclean |= left_behind and not self.in_atomic_block
-            self._give_back()
+            return self._give_back()
+        return None
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Django calls it before and after requests; a scope's connections end with it."""
@@ -286,20 +290,32 @@ class ScopedWrapper(SharedTransaction, _Base):
 
     # --- Giving back ------------------------------------------------------------------------
 
-    def _give_back(self) -> None:
-        """Return the connection to the pool if nothing needs it any more."""
+    def _give_back(self) -> Exception | None:
+        """Return the connection to the pool if nothing needs it any more.
+
+        Returns an error if it is closed instead, and with it what a statement was meant for.
+        """
         if (
             self._borrowed_from is None
             or self._cursors
-            or self._calls
-            or self._pinned
             or self.connection is None
+            or self.is_kept
+        ):
+            return None
+        if self._leftovers is not None:
+            return self._close_session(self._leftovers)
+        self._return_connection()
+        return None
+
+    @property
+    def is_kept(self) -> bool:
+        return bool(
+            self._calls
+            or self._pinned
             or self.in_atomic_block
             or self.autocommit is not self.settings_dict["AUTOCOMMIT"]
             or self._session_mode
-        ):
-            return
-        self._return_connection()
+        )
 
     def _return_connection(self) -> None:
         connection, self.connection = self.connection, None
@@ -310,6 +326,7 @@ class ScopedWrapper(SharedTransaction, _Base):
         pool, self._borrowed_from = self._borrowed_from, None
         cursors, self._cursors = self._cursors, {}
         unclean, self._unclean = self._unclean, False
+        leftovers, self._leftovers = self._leftovers, None
         self._pinned = False
         broken = self.in_atomic_block
         for reference in cursors.values():
@@ -322,6 +339,9 @@ class ScopedWrapper(SharedTransaction, _Base):
                     broken = True  # a thread is still at work with it
         if pool is None:
             return
+        if leftovers is not None:
+            leftovers.report(self.alias)
+            broken = True
         if broken:
             pool.discard(connection)
         elif unclean or pool.options.reset is not None:

@@ -13,6 +13,7 @@ from psycopg import IsolationLevel
 from onloop import bridge
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.cursors import WatchedCursor
+from onloop.db.backends.postgresql import session
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
@@ -23,7 +24,10 @@ class PsycopgDriver:
 
     def is_clean(self, connection: LoopConnection) -> bool:
         connection.owner = None
-        return connection.is_clean
+        if not connection.is_clean:
+            return False
+        connection.restore()
+        return True
 
     def is_alive(self, connection: LoopConnection) -> bool:
         return connection.is_alive
@@ -48,6 +52,7 @@ class PostgreSQLMixin(ScopedWrapper):
 
     Database: Any = LoopDatabase()
     pool_driver = PsycopgDriver()
+    session_change = staticmethod(session.session_change)
     _connection_pools: dict[str, Any]
 
     @property
@@ -101,12 +106,14 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
             connection.owner = self
+            connection.remember()
             level = connection.isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
         if isinstance(connection, LoopConnection):
+            connection.owner = self
             named: Any = connection.server_cursor_factory
             connection.server_cursor_factory = _watched(named)
         return connection
@@ -120,7 +127,25 @@ class DatabaseWrapper(PostgreSQLMixin, base.DatabaseWrapper):
     """Django's PostgreSQL wrapper, waiting on the loop."""
 
 
-class WatchedServerCursor(WatchedCursor):
+class WatchedPsycopgCursor(WatchedCursor):
+    """A cursor of psycopg, made by the wrapper or on the connection itself."""
+
+    _conn: Any
+
+    def borrower(self) -> Any:
+        wrapper = getattr(self._conn, "owner", None)
+        return None if wrapper is None or wrapper.scope is None else wrapper
+
+    def copy(self, statement: Any, params: Any = None, **kwargs: Any) -> Any:
+        self._about_to(statement, params)
+        return super().copy(statement, params, **kwargs)  # type: ignore[misc]
+
+    def stream(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        self._about_to(query, params)
+        return super().stream(query, params, **kwargs)  # type: ignore[misc]
+
+
+class WatchedServerCursor(WatchedPsycopgCursor):
     """A server-side cursor, which takes a round trip to close.
 
     A loop that is left by `break` closes it from a finaliser. An exception would be lost
@@ -159,5 +184,5 @@ def _watched(cursor_class: Any) -> Any:
     if issubclass(cursor_class, WatchedCursor):
         return cursor_class
     server_side = issubclass(cursor_class, psycopg.ServerCursor)
-    mixin = WatchedServerCursor if server_side else WatchedCursor
+    mixin = WatchedServerCursor if server_side else WatchedPsycopgCursor
     return type(cursor_class.__name__, (mixin, cursor_class), {})

@@ -11,10 +11,13 @@ It must never be waited on outside a bridge on the thread of a running loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import logging
 import os
 import select
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,6 +26,7 @@ from psycopg import errors, generators, pq, waiting
 from psycopg._capabilities import capabilities
 
 from onloop import bridge
+from onloop.db.backends.postgresql.opened import AsOpened
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -48,6 +52,9 @@ class LoopConnection(psycopg.Connection[Any]):
 
     owner: Any = None
     lock: Any
+    # Statements have set something up when it was opened.
+    configured = False
+    _opened_as: AsOpened | None = None
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
     # Looks at the socket of an idle connection.
@@ -170,10 +177,11 @@ class LoopConnection(psycopg.Connection[Any]):
             self.pgconn.finish()
             return
         try:
-            bridge.await_(self._cancel_and_drain(gen))
+            self.cancel_safe(timeout=CANCEL_S)
+            self._wait_on_loop(gen, DRAIN_S)
         except errors.QueryCanceled:
             pass
-        except (TimeoutError, errors.Error) as error:
+        except errors.Error as error:
             logger.warning("A cancelled query did not end cleanly: %s", error)
         except BaseException:
             self.pgconn.finish()  # cancelled again: the state is unknown
@@ -182,22 +190,53 @@ class LoopConnection(psycopg.Connection[Any]):
             logger.warning("A cancelled query did not end: its connection is closed.")
             self.pgconn.finish()
 
-    async def _cancel_and_drain(self, gen: Generator[Any, Any, Any]) -> None:
-        async with asyncio.timeout(CANCEL_S):
-            if capabilities.has_cancel_safe():
-                await waiting.wait_conn_async(self._cancel_gen(), interval=0.1)
-            else:
-                await asyncio.to_thread(self.cancel)
-        async with asyncio.timeout(DRAIN_S):
-            await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
+    def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
+        if self.owner is not None:
+            self.owner.use_session()  # LISTEN was of use
+        return super().notifies(**kwargs)
+
+    def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        """Ask the server to cancel what runs, waiting for its answer in the caller's way.
+
+        psycopg itself calls this when COPY or `stream()` is left early. Raises
+        `psycopg.errors.CancellationTimeout` after `timeout` seconds.
+        """
+        if not bridge.active():
+            super().cancel_safe(timeout=timeout)
+        elif self._should_cancel():
+            bridge.await_(self._acancel(timeout))
+
+    async def _acancel(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                if not capabilities.has_cancel_safe():
+                    await _in_thread(self.cancel)
+                    return
+                steps: Any = self._cancel_gen()
+                try:
+                    await waiting.wait_conn_async(steps, interval=0.1)
+                finally:
+                    steps.close()  # and the socket that the request is sent over
+        except TimeoutError:
+            raise errors.CancellationTimeout("cancellation timeout expired") from None
+
+    def remember(self) -> None:
+        """Note how the connection was opened; once, when all is set up."""
+        if self._opened_as is None:
+            self._opened_as = AsOpened.of(self)
+
+    def restore(self) -> None:
+        """Undo for the next borrower what was set on an idle connection itself."""
+        if self._opened_as is not None:
+            self._opened_as.restore(self)
 
     @property
     def is_clean(self) -> bool:
-        """Whether another scope can use this connection as it is."""
+        """Whether another scope can use this connection."""
         return (
-            not self.closed
-            and self.pgconn.transaction_status == _IDLE
+            self.pgconn.transaction_status == _IDLE  # that of a closed one is UNKNOWN
             and self._pipeline is None
+            and self._tpc is None
         )
 
     @property
@@ -221,13 +260,38 @@ class LoopConnection(psycopg.Connection[Any]):
         return not closed and not self._poll.poll(0)
 
 
+# The attempts of the `connect` that is under way: one for each address.
+_attempts: contextvars.ContextVar[list[Generator[Any, Any, Any]]] = contextvars.ContextVar(
+    "onloop_attempts"
+)
+
+
 class _Opener(psycopg.AsyncConnection[Any]):
     """Opens a `LoopConnection` with psycopg's own asynchronous `connect`, look-ups included."""
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
-        pgconn = yield from generators.connect(conninfo)
-        return LoopConnection(pgconn)
+        attempt = _connect(conninfo)
+        _attempts.get().append(attempt)
+        return attempt
+
+
+def _connect(conninfo: str) -> Generator[Any, Any, LoopConnection]:
+    pgconn = yield from generators.connect(conninfo)
+    return LoopConnection(pgconn)
+
+
+async def _open(params: dict[str, Any]) -> Any:
+    attempts: list[Generator[Any, Any, Any]] = []
+    token = _attempts.set(attempts)
+    try:
+        return await _Opener.connect(**params)
+    finally:
+        _attempts.reset(token)
+        for attempt in attempts:
+            # Cancelled or timed out, it would keep its socket as long as somebody keeps the
+            # traceback.
+            attempt.close()
 
 
 class LoopDatabase:
@@ -239,8 +303,35 @@ class LoopDatabase:
     @staticmethod
     def connect(**params: Any) -> LoopConnection:
         if bridge.active():
-            return bridge.await_(_Opener.connect(**params))  # type: ignore[return-value]
+            return bridge.await_(_open(params))  # type: ignore[no-any-return]
         return LoopConnection.connect(**params)
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Call what blocks for nobody knows how long: libpq before 17 has nothing better.
+
+    Not in the loop's executor, which a loop waits for when it ends. (psycopg's C version keeps
+    the interpreter's lock meanwhile, so that nothing is gained there; its binary wheels have
+    libpq 17.)
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def finish(exc: Exception | None) -> None:
+        if not done.done():
+            done.set_result(None) if exc is None else done.set_exception(exc)
+
+    def work() -> None:
+        failed = None
+        try:
+            function()
+        except Exception as exc:  # noqa: BLE001 - it is the caller's
+            failed = exc
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(finish, failed)
+
+    threading.Thread(target=work, name="onloop-cancel", daemon=True).start()
+    await done
 
 
 def _ready_now(fileno: int, state: int) -> waiting.Ready | None:

@@ -11,6 +11,7 @@ from django.db.utils import OperationalError
 from django.utils.functional import cached_property
 
 from onloop.db.backends.base import ScopedWrapper
+from onloop.db.backends.sqlite3 import session
 from onloop.db.backends.sqlite3.connection import (
     LoopSQLiteConnection,
     LoopSQLiteCursor,
@@ -51,6 +52,7 @@ class SQLiteMixin(ScopedWrapper):
     """Put it in front of a SQLite wrapper of your own (SpatiaLite)."""
 
     pool_driver = SQLiteDriver()
+    session_change = staticmethod(session.session_change)
     # The wrapper's transaction has the place in the queue of writers.
     _writing = False
 

@@ -53,6 +53,8 @@ class LoopSQLiteConnection(sqlite3.Connection):
     # The wrapper has the place in the queue of writers, from BEGIN to the end.
     writing: bool = False
     closed = False
+    # Statements have set something up when it was opened.
+    configured = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,7 +80,7 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
     # Rows that were read ahead of being asked for.
     _rows: list[Any] | None = None
 
-    def execute(self, query: str, params: Any = None) -> Any:
+    def execute(self, query: str, params: Any = None) -> Any:  # type: ignore[override]
         self._rows = None
         connection = self.connection
         if type(connection) is not LoopSQLiteConnection:
@@ -107,7 +109,7 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
             self._rows = super().fetchall()
         return result
 
-    def executemany(self, query: str, param_list: Any) -> Any:
+    def executemany(self, query: str, param_list: Any) -> Any:  # type: ignore[override]
         self._rows = None
         connection = self.connection
         if type(connection) is not LoopSQLiteConnection:

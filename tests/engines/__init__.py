@@ -1,0 +1,1 @@
+"""Database engines as projects have them, combined with ours by a mixin."""
