@@ -13,6 +13,7 @@ from psycopg import errors
 
 import onloop
 from onloop import bridge
+from onloop.db import leaving
 from onloop.testing import FaultProxy
 from tests.database import TestDatabases
 from tests.project.library.models import Author
@@ -220,9 +221,7 @@ async def test_a_commit_that_never_reached_the_server_is_an_error(proxy: FaultPr
 async def test_a_commit_without_an_answer_is_given_up_once_the_task_is_cancelled(
     proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, pg_activity: Callable[..., Any]
 ) -> None:
-    from onloop.db import transaction as ours
-
-    monkeypatch.setattr(ours, "SHIELD_S", 0.1)
+    monkeypatch.setattr(leaving, "SHIELD_S", 0.1)
     ran: list[bool] = []
 
     async def work() -> None:

@@ -88,7 +88,7 @@ def _statements(sql: str) -> Iterator[str]:
 class Leftovers:
     """What a borrowed connection carries that the next borrower must not find."""
 
-    __slots__ = ("_configured", "_kept", "_kinds", "_text", "used")
+    __slots__ = ("_configured", "_kept", "_kinds", "_text", "raised", "used")
 
     def __init__(self, connection: Any) -> None:
         # Something was set when the connection was opened, by Django or by a receiver.
@@ -99,6 +99,8 @@ class Leftovers:
         self._kept = False
         # Another statement has run since.
         self.used = False
+        # An error says it, so that the log need not.
+        self.raised = False
 
     def after(self, change: Change, query: Any, *, kept: bool) -> Leftovers | None:
         """Return what is left after one more statement; None if that is nothing."""
@@ -127,7 +129,7 @@ class Leftovers:
 
     def report(self, alias: str) -> None:
         """Log, once for each text, that the connection is closed because of it."""
-        if self._text in _logged:
+        if self.raised or self._text in _logged:
             return
         if len(_logged) < _LOGGED_TEXTS:
             _logged.add(self._text)
@@ -178,7 +180,6 @@ class SessionWatch:
     close: Callable[[], None]
     _return_connection: Callable[[], None]
     _borrowed_from: Any
-    _unclean: bool
     _leftovers: Leftovers | None = None
     # Django, the engine and receivers of `connection_created` set a new connection up.
     _opening = False
@@ -215,7 +216,8 @@ class SessionWatch:
 
     def _close_session(self, leftovers: Leftovers) -> SessionStateLost | None:
         """Close by `close()`: engines that remember what they have set forget it there."""
-        self._leftovers, self._unclean = None, True
+        error = leftovers.error(self.alias)
+        leftovers.raised = error is not None
         hooks = self.run_on_commit  # of a block that is being left; `close` drops them
         try:
             self.close()
@@ -223,7 +225,4 @@ class SessionWatch:
             self._return_connection()  # in a finaliser, outside of any bridge
         finally:
             self.run_on_commit = hooks
-        error = leftovers.error(self.alias)
-        if error is None:
-            leftovers.report(self.alias)
         return error
