@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import asgiref.sync
 import pytest
 from django.db import connection, connections, transaction
 
@@ -252,3 +253,96 @@ async def test_callbacks_of_a_scope_that_ends_in_its_block_do_not_run() -> None:
         connections["default"].on_commit(lambda: ran.append("never"))
     await asyncio.sleep(0)
     assert ran == []
+
+
+@pytest.mark.parametrize(
+    "hop",
+    [asyncio.to_thread, lambda fn: asgiref.sync.sync_to_async(fn)()],
+    ids=["any", "asgiref"],
+)
+async def test_threads_that_a_callback_starts_see_what_was_committed(hop: Any) -> None:
+    seen: list[Any] = []
+
+    def work() -> None:
+        try:
+            seen.append((connection.in_atomic_block, names()))
+        finally:
+            connections.close_all()
+
+    async def callback() -> None:
+        await hop(work)
+
+    async with transaction.atomic():
+        await Author.objects.acreate(name="Ann")
+        transaction.on_commit(callback)
+    assert seen == [(False, ["Ann"])]
+
+
+async def test_a_callback_that_a_callback_registers_runs_at_once() -> None:
+    ran: list[str] = []
+
+    async def inner() -> None:
+        ran.append("inner")
+
+    def outer() -> None:
+        transaction.on_commit(inner)
+        ran.append("outer")
+
+    async with transaction.atomic():
+        transaction.on_commit(outer)
+    assert ran == ["inner", "outer"]
+
+
+async def test_a_task_group_of_a_callback_may_open_blocks_in_parallel() -> None:
+    async def write(n: int) -> None:
+        async with transaction.atomic():
+            await Author.objects.acreate(name=str(n))
+
+    async def callback() -> None:
+        async with asyncio.TaskGroup() as group:
+            for n in range(3):
+                group.create_task(write(n))
+
+    async with transaction.atomic():
+        transaction.on_commit(callback)
+    assert await anames() == ["0", "1", "2"]
+    await assert_all_back()
+
+
+async def test_a_cancellation_during_a_callback_is_raised_there_and_the_rows_stay() -> None:
+    begun = asyncio.Event()
+    seen: list[str] = []
+
+    async def callback() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def work() -> None:
+        async with transaction.atomic():
+            await Author.objects.acreate(name="Ann")
+            transaction.on_commit(callback)
+
+    task = asyncio.create_task(work())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["cancelled"]
+    assert await anames() == ["Ann"]
+    await assert_all_back()
+
+
+async def test_callbacks_of_a_block_in_a_joined_child_run_where_the_outer_one_ends() -> None:
+    where: list[Any] = []
+
+    async def child() -> None:
+        async with transaction.atomic():
+            transaction.on_commit(lambda: where.append(asyncio.current_task()))
+
+    async with transaction.atomic():
+        await asyncio.create_task(child())
+    assert where == [asyncio.current_task()]

@@ -63,6 +63,15 @@ async def by_gather(gate: Gate, query: Callable[[], Awaitable[Any]]) -> None:
     await asyncio.gather(by_timeout(gate, query), asyncio.sleep(0))
 
 
+async def by_a_loop_in_a_thread(gate: Gate, query: Callable[[], Awaitable[Any]]) -> None:
+    """The thread has joined the block, and so has what it runs."""
+
+    async def impatient() -> None:
+        await by_timeout(gate, query)
+
+    await asyncio.to_thread(lambda: asyncio.run(impatient()))
+
+
 async def by_swallowing(gate: Gate, query: Callable[[], Awaitable[Any]]) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -81,6 +90,7 @@ every_way = pytest.mark.parametrize(
         by_move_on_after,
         by_cancelling_a_child,
         by_gather,
+        by_a_loop_in_a_thread,
         by_swallowing,
     ],
 )
