@@ -14,7 +14,6 @@ import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection, connections, transaction
 from django.db.transaction import TransactionManagementError
-from django.dispatch import Signal
 
 import onloop
 from onloop import bridge
@@ -313,59 +312,6 @@ async def test_a_cancelled_hop_leaves_the_callers_own_block_as_it_was() -> None:
             await task
     assert await anames() == ["Ann"]
     await assert_all_back()
-
-
-# --- signals ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("send", ["asend", "asend_robust"])
-async def test_blocks_of_receivers_that_run_in_parallel_end_apart(send: str) -> None:
-    signal = Signal()
-    order: list[str] = []
-
-    def receiver(name: str, commits: bool) -> Any:
-        async def receive(**kwargs: Any) -> None:
-            async with transaction.atomic():
-                await make(name)
-                await asyncio.sleep(0)
-                async with transaction.atomic():
-                    await make(f"{name}, inner")
-                if not commits:
-                    transaction.set_rollback(True)
-            order.append(name)
-
-        return receive
-
-    for n in range(6):
-        signal.connect(receiver(str(n), n % 2 == 0), weak=False)
-    await getattr(signal, send)(None)
-    assert sorted(order) == list("012345")
-    expected = [text for n in "024" for text in (n, f"{n}, inner")]
-    assert await anames() == expected
-    await assert_all_back()
-
-
-@pytest.mark.parametrize("send", ["asend", "asend_robust"])
-async def test_receivers_of_a_signal_that_is_sent_in_a_block_join_it(send: str) -> None:
-    signal = Signal()
-
-    async def receive(**kwargs: Any) -> None:
-        async with transaction.atomic():
-            await make(str(await Author.objects.acount()))
-
-    async def other(**kwargs: Any) -> None:
-        await make("other")
-
-    def synchronous(**kwargs: Any) -> None:
-        Author.objects.create(name="sync")
-
-    for one in (receive, other, synchronous):
-        signal.connect(one, weak=False)
-    async with transaction.atomic():
-        await getattr(signal, send)(None)
-        assert await Author.objects.acount() == 3
-        transaction.set_rollback(True)
-    assert await anames() == []
 
 
 # --- threads without a context ----------------------------------------------------------------

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +17,7 @@ from onloop.db.errors import TurnTimeout
 from tests.project.library.models import Author
 
 from .conftest import Gate
-from .helpers import afetch, anames, assert_all_back, fetch, make_books, names
+from .helpers import afetch, anames, assert_all_back, make_books, names
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -211,6 +209,27 @@ async def test_a_middle_block_that_ends_before_a_childs_inner_one_spares_the_out
     assert await anames() == ["after", "outer"]
 
 
+async def test_all_inner_blocks_of_a_child_end_with_the_outer_one() -> None:
+    inside = asyncio.Event()
+    release = asyncio.Event()
+
+    async def child() -> None:
+        async with transaction.atomic(), transaction.atomic(), transaction.atomic():
+            inside.set()
+            await release.wait()
+            await Author.objects.acreate(name="too late")
+
+    with pytest.raises(TransactionManagementError, match="inner block"):
+        async with transaction.atomic():
+            task = asyncio.create_task(child())
+            await inside.wait()
+    release.set()
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await task
+    assert await anames() == []
+    await assert_all_back()
+
+
 async def test_a_child_that_leaves_its_inner_block_after_the_outer_one_is_told_so() -> None:
     inside = asyncio.Event()
     release = asyncio.Event()
@@ -377,47 +396,3 @@ async def test_a_block_that_cannot_get_its_turn_to_end_is_rolled_back_all_the_sa
     with pytest.raises((OperationalError, TransactionManagementError)):
         await tasks[0]
     await assert_all_back()
-
-
-@pytest.mark.only_on("postgresql")
-@override_settings(ONLOOP={"TURN_TIMEOUT": 0.2})
-async def test_a_turn_time_out_names_the_thread_whose_statement_takes_so_long(
-    gate: Gate,
-) -> None:
-    def in_thread() -> None:
-        threading.current_thread().name = "the-slow-thread"
-        fetch(gate.sql)
-
-    async with onloop.scope(), transaction.atomic():
-        slow = asyncio.ensure_future(asyncio.to_thread(in_thread))
-        await gate.until_waiting(1)
-        with pytest.raises(TurnTimeout, match="a statement of thread 'the-slow-thread'"):
-            await anames()
-        gate.open()
-        await slow
-
-
-def test_a_turn_passes_over_a_task_whose_loop_was_closed_while_it_waited(
-    bare_loop: asyncio.AbstractEventLoop,
-) -> None:
-    wrapper: Any = connections["default"]
-    with transaction.atomic():
-        task: asyncio.Task[Any]
-
-        async def begin() -> None:
-            nonlocal task
-            task = asyncio.create_task(anames())
-            while not entered:
-                await asyncio.sleep(0)
-            while not wrapper.turn._waiting:
-                await asyncio.sleep(0)
-
-        entered: list[bool] = []
-        outer_only = contextvars.copy_context()
-        with transaction.atomic():
-            entered.append(True)
-            outer_only.run(bare_loop.run_until_complete, begin())
-            bare_loop.close()
-        assert names() == []
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        task.get_coro().close()  # type: ignore[union-attr]

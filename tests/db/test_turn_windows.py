@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.transaction import TransactionManagementError
+from django.test import override_settings
 
+import onloop
+from onloop.db.errors import TurnTimeout
 from onloop.db.turn import Turn
 from onloop.testing import ForcedWindow, Window
 from tests.project.library.models import Author
 
+from .conftest import Gate
 from .eventually import eventually
-from .helpers import anames, assert_all_back
+from .helpers import anames, assert_all_back, fetch, names
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -195,3 +200,47 @@ async def test_those_who_wait_are_told_when_the_block_ends_without_them(
             assert "has ended" in str(error)  # noqa: PT017 - or there is no error
     assert await anames() == []
     await assert_all_back()
+
+
+@pytest.mark.only_on("postgresql")
+@override_settings(ONLOOP={"TURN_TIMEOUT": 0.2})
+async def test_a_turn_time_out_names_the_thread_whose_statement_takes_so_long(
+    gate: Gate,
+) -> None:
+    def in_thread() -> None:
+        threading.current_thread().name = "the-slow-thread"
+        fetch(gate.sql)
+
+    async with onloop.scope(), transaction.atomic():
+        slow = asyncio.ensure_future(asyncio.to_thread(in_thread))
+        await gate.until_waiting(1)
+        with pytest.raises(TurnTimeout, match="a statement of thread 'the-slow-thread'"):
+            await anames()
+        gate.open()
+        await slow
+
+
+def test_a_turn_passes_over_a_task_whose_loop_was_closed_while_it_waited(
+    bare_loop: asyncio.AbstractEventLoop,
+) -> None:
+    wrapper: Any = connections["default"]
+    with transaction.atomic():
+        task: asyncio.Task[Any]
+
+        async def begin() -> None:
+            nonlocal task
+            task = asyncio.create_task(anames())
+            while not entered:
+                await asyncio.sleep(0)
+            while not wrapper.turn._waiting:
+                await asyncio.sleep(0)
+
+        entered: list[bool] = []
+        outer_only = contextvars.copy_context()
+        with transaction.atomic():
+            entered.append(True)
+            outer_only.run(bare_loop.run_until_complete, begin())
+            bare_loop.close()
+        assert names() == []
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task.get_coro().close()  # type: ignore[union-attr]
