@@ -63,6 +63,18 @@ async def test_an_object_with_an_async_call_can_be_decorated() -> None:
     assert await transaction.atomic(Caller())()  # type: ignore[arg-type]
 
 
+async def test_a_class_whose_objects_have_an_async_call_is_made_in_a_block() -> None:
+    class Caller:
+        def __init__(self) -> None:
+            self.made_in_block = connection.in_atomic_block
+
+        async def __call__(self) -> None:
+            pass
+
+    made = await bridge.run(transaction.atomic(Caller))
+    assert made.made_in_block
+
+
 async def test_a_partial_of_an_async_function_can_be_decorated() -> None:
     assert await transaction.atomic(functools.partial(in_block, 1))()
 

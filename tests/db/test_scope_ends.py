@@ -160,6 +160,26 @@ async def test_scopes_that_are_left_in_the_wrong_order_end_all_the_same() -> Non
     await assert_all_back()
 
 
+async def test_scopes_left_in_the_wrong_order_leave_the_block_around_them_as_it_was() -> None:
+    scopes_here = [onloop.scope() for _ in range(3)]
+    async with transaction.atomic():
+        await Author.objects.acreate(name="Ann")
+        for one in scopes_here:
+            await one.__aenter__()
+        for one in scopes_here:
+            assert not connection.in_atomic_block
+            await one.__aexit__(None, None, None)
+        assert await anames() == ["Ann"]
+        transaction.set_rollback(True)
+    assert await anames() == []
+    assert not await asyncio.create_task(_is_bridged())
+    await assert_all_back()
+
+
+async def _is_bridged() -> bool:
+    return bridge.active()
+
+
 async def test_a_block_that_its_scope_did_not_survive_cannot_be_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -91,13 +91,17 @@ class Scope:
 
         A thread that the scope is lent to keeps it: the connections are back when it is done.
         """
+        standing_in = _made_in.get() is self
+        surroundings, self._surroundings = self._surroundings, ()
+        inner = self._inner()
+        if inner is not None:
+            inner._surroundings = surroundings  # what it will put back, as the last one
         self.close()
-        if _made_in.get() is self:
-            blocks, made_in, bridged = self._surroundings
+        if standing_in:
+            blocks, made_in, bridged = surroundings
             nodes.set_blocks(blocks)
             _made_in.set(_living(made_in))
             taskfactory.bridge_tasks.set(bridged)
-        self._surroundings = ()
 
     def close(self, _: object = None) -> None:
         """End, from outside of the task: the callback of one that did not."""
@@ -106,20 +110,27 @@ class Scope:
                 return
             self.ended = True
             lent = self._lent_to > 0
-        outer = self._outer
-        while outer is not None and outer.ended:
-            outer = outer._outer
-        if _scopes.get(self.task) is self:
-            if outer is None:
+        inner = self._inner()
+        if inner is not None:
+            inner._outer = self._outer
+        elif _scopes.get(self.task) is self:
+            if self._outer is None:
                 del _scopes[self.task]
             else:
-                _scopes[self.task] = outer
+                _scopes[self.task] = self._outer
         if not lent:
             self.release()
         # What is made in this one inherits from those around it now. A task keeps the scope
         # that it was made in, and that must not keep a chain of others.
         self._outer = None
         self.made_in = _living(self.made_in)
+
+    def _inner(self) -> Scope | None:
+        """Return the scope that was opened in this one, if it is still open."""
+        scope = _scopes.get(self.task)
+        while scope is not None and scope._outer is not self:
+            scope = scope._outer
+        return scope
 
     def release(self) -> None:
         wrappers, self.wrappers = self.wrappers, {}

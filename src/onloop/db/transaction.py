@@ -115,8 +115,10 @@ def decorate(self: Atomic, func: Callable[..., Any]) -> Callable[..., Any]:
             f"atomic() cannot decorate the async generator function {func.__qualname__}(): "
             "write `async with transaction.atomic():` inside of it."
         )
-    if not iscoroutinefunction(func) and not iscoroutinefunction(
-        getattr(func, "__call__", None)  # noqa: B004 - an object with `async def __call__`
+    if not iscoroutinefunction(func) and not (
+        # An object with `async def __call__`.
+        iscoroutinefunction(getattr(func, "__call__", None))  # noqa: B004
+        and not inspect.isclass(func)
     ):
         return _decorate(self, func)
 
