@@ -160,6 +160,37 @@ async def test_a_callback_of_the_parents_savepoint_goes_with_it() -> None:
     assert ran == []
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["released", "rolled back"])
+async def test_a_callback_that_comes_while_its_block_is_being_left_is_refused(
+    forced_window: Any, fails: bool
+) -> None:
+    """It would belong to the outer block then, whatever becomes of its own."""
+    ran: list[str] = []
+    name = "savepoint_rollback" if fails else "savepoint_commit"
+    target = f"django.db.backends.base.base.BaseDatabaseWrapper.{name}"
+
+    async def late() -> None:
+        await window.reached()
+        try:
+            with pytest.raises(TransactionManagementError, match="has ended"):
+                transaction.on_commit(lambda: ran.append("never"))
+            transaction.set_rollback(True)  # nobody's any more
+        finally:
+            window.release()
+
+    async with transaction.atomic():
+        await Author.objects.acreate(name="outer")
+        with contextlib.suppress(Rollback), forced_window.at(target, before=True) as window:
+            async with transaction.atomic():
+                task = asyncio.create_task(late())
+                if fails:
+                    raise Rollback
+        await task
+        assert not transaction.get_rollback()
+    assert ran == []
+    assert await anames() == ["outer"]
+
+
 async def test_execute_wrappers_that_overlap_in_one_block_are_each_removed_at_their_end() -> (
     None
 ):

@@ -213,6 +213,7 @@ def _end_in_turn(
     if problem is not None:
         exc_type, exc, tb = type(problem), problem, None
     wrapper.hold_commit_hooks = True
+    node.leaving = True
     try:
         _exit(self, exc_type, exc, tb)
     finally:

@@ -46,6 +46,7 @@ class Node:
         "atomic",
         "depth",
         "ended",
+        "leaving",
         "outer",
         "rollback_wanted",
         "turn",
@@ -60,6 +61,8 @@ class Node:
         # The block of the same alias around this one.
         self.outer = outer
         self.ended = False
+        # COMMIT, RELEASE or ROLLBACK is under way: too late for anybody else.
+        self.leaving = False
         # How many `atomic` blocks the wrapper had open when this one had been entered.
         self.depth = len(wrapper.atomic_blocks)
         # Somebody in this block asked for a rollback while another task had an inner one open.
@@ -99,7 +102,7 @@ class Node:
             pass
 
     def check(self) -> None:
-        if self.ended:
+        if self.ended or self.leaving:
             raise TransactionManagementError(
                 f"This code belongs to an atomic block on {self.alias!r} (opened by "
                 f"{self.opener}) that has ended: a task or thread that is made inside a block "

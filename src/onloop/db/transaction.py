@@ -124,8 +124,7 @@ def decorate(self: Atomic, func: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(func)
     async def atomically(*args: Any, **kwargs: Any) -> Any:
-        # A block of its own for each call: two calls at once must not share one.
-        async with type(self)(self.using, self.savepoint, self.durable):  # type: ignore[attr-defined]
+        async with self:  # type: ignore[attr-defined]
             return await func(*args, **kwargs)
 
     return atomically

@@ -92,7 +92,7 @@ class Turn:
             elif self._holder == who:
                 self._depth += 1
                 return
-            if node is not None and not leaving:
+            if node is not None and node.ended and not leaving:
                 node.check()
             queued = _Queued(node, who, leaving, Waiter())
             self._waiting.append(queued)
@@ -123,6 +123,11 @@ class Turn:
                     self._grant()
         finally:
             self._guard.release()
+
+    @property
+    def is_callers(self) -> bool:
+        here = getcurrent()
+        return self._holder == (here.task if type(here) is Bridge else _get_ident())
 
     def push(self, node: Node) -> None:
         """Open a block; the caller has the turn."""

@@ -50,13 +50,18 @@ class SharedTransaction(_Base):
         raise NotImplementedError
 
     def _bystander(self) -> Node | None:
-        """Return the caller's block, if another task has an inner one open."""
+        """Return the caller's block, if the wrapper's state is not that block's now.
+
+        Another task has an inner one open, or is about to leave this one.
+        """
         if not self.in_atomic_block:
             return None
         node = innermost(self.alias)
         if node is None or node.ended or node.wrapper is not self:
             return None
-        return None if node.turn.stack[-1] is node else node
+        if node.turn.stack[-1] is node and (not node.leaving or node.turn.is_callers):
+            return None
+        return node
 
     # --- rolling back -----------------------------------------------------------------------
 
@@ -138,6 +143,8 @@ class SharedTransaction(_Base):
 
     def on_commit(self, func: Callable[[], Any], robust: bool = False) -> None:
         node = self._bystander()
+        if node is not None:
+            node.check()
         super().on_commit(transaction.adapt_commit_hook(func), robust)
         if node is not None:
             # Not bound to the savepoints of blocks that the caller does not stand in.
