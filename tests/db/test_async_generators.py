@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 import onloop
@@ -18,7 +18,7 @@ from onloop import bridge
 from tests.project.library.models import Author
 
 from .eventually import eventually
-from .helpers import anames, assert_all_back, names
+from .helpers import all_back, anames, assert_all_back, names
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -89,6 +89,39 @@ def test_a_generator_left_by_break_costs_an_outer_block_only_its_savepoint(
         return await anames()
 
     assert runner.run(main()) == ["after", "outer"]
+
+
+@pytest.mark.parametrize("outer", [False, True], ids=["alone", "in a block"])
+@pytest.mark.parametrize("what", ["statement", "block"])
+async def test_what_waits_while_a_finaliser_rolls_back_goes_on_outside_of_that_block(
+    forced_window: Any, outer: bool, what: str
+) -> None:
+    name = "savepoint_rollback" if outer else "rollback"
+    target = f"django.db.backends.base.base.BaseDatabaseWrapper.{name}"
+
+    async def work() -> None:
+        async with forced_window.at(target, before=True) as window:
+            async for _ in writing("goes"):
+                break
+            await window.reached()
+            released = asyncio.create_task(release(window))
+            if what == "statement":
+                await Author.objects.acreate(name="stays")
+            else:
+                async with transaction.atomic():
+                    await Author.objects.acreate(name="stays")
+            await released
+
+    async def release(window: Any) -> None:
+        turn = wrapper.turn
+        await eventually(lambda: turn._waiting)
+        window.release()
+
+    wrapper: Any = connections["default"]
+    async with transaction.atomic() if outer else contextlib.nullcontext():
+        await work()
+    assert await anames() == ["stays"]
+    await assert_all_back()
 
 
 async def test_a_generator_that_was_left_over_is_rolled_back_at_the_end_of_its_scope(
@@ -245,7 +278,7 @@ async def test_an_iterator_that_is_collected_elsewhere_gives_its_connection_back
             kept.clear()
         gc.collect()
         assert await Author.objects.acount() == 30
-        await assert_all_back()
+        await eventually(all_back)
 
 
 async def test_a_coroutine_that_is_closed_in_its_block_leaves_no_transaction() -> None:

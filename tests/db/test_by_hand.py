@@ -128,6 +128,23 @@ async def test_a_time_out_after_which_a_savepoint_is_rolled_back_by_hand_lets_a_
     assert await anames() == ["Ann"]
 
 
+@pytest.mark.only_on("postgresql")
+async def test_a_time_out_that_was_made_good_is_not_what_a_later_rollback_is_about(
+    gate: Gate,
+) -> None:
+    async with transaction.atomic():
+        sid = await bridge.run(savepoint)
+        query = asyncio.create_task(afetch(gate.sql))
+        await gate.until_waiting(1)
+        query.cancel()
+        await asyncio.wait([query])
+        transaction.set_rollback(False)
+        await bridge.run(transaction.savepoint_rollback, sid)
+        await Author.objects.acreate(name="Ann")
+        transaction.set_rollback(True)  # no error: it was asked for
+    assert await anames() == []
+
+
 async def test_outside_of_a_block_savepoints_do_nothing() -> None:
     assert await bridge.run(savepoint) is None
     await bridge.run(transaction.savepoint_rollback, "none")

@@ -44,6 +44,8 @@ def enter(self: Atomic) -> None:
     from_testcase = self._from_testcase  # type: ignore[attr-defined]
     outer = nodes.root(alias) if from_testcase else nodes.innermost(alias)
     turn.acquire(outer)
+    if outer is not None and outer.ended:  # while it waited, by a finaliser
+        outer = nodes.innermost(alias)
     try:
         cancelled = _enter_whole(self, wrapper)
         node = Node(wrapper, turn, self, outer)

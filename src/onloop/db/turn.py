@@ -111,7 +111,10 @@ class Turn:
             raise TurnTimeout(self._explain(node))
         if node is not None and not queued.leaving and node.ended:
             self.__exit__()
-            node.check()
+            if node.opened_by_caller():
+                self.__enter__()  # over for the caller, who is in the one around it now
+            else:
+                node.check()
 
     def __exit__(self, *exc: object) -> None:
         self._guard.acquire()
