@@ -25,7 +25,9 @@ class WatchedCursor:
     borrowed: Any = None
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
-        self._about_to(query, params)
+        owner = self.owner or self.borrower()  # as `_about_to`, less a call
+        if owner is not None:
+            owner.before_statement(query, params)
         try:
             return super().execute(query, params, **kwargs)  # type: ignore[misc]
         except Exception:
@@ -88,7 +90,8 @@ class WatchedCursor:
         return owner.cursor_closed(self, borrowed, left_behind=left_behind)
 
     def __del__(self) -> None:
-        self.release(left_behind=False)
+        if self.owner is not None:
+            self.release(left_behind=False)
         parent = getattr(super(), "__del__", None)
         if parent is not None:
             parent()
