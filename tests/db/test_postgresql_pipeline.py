@@ -90,7 +90,8 @@ async def test_a_connection_that_is_left_in_pipeline_mode_is_not_lent_on() -> No
             raw()._pipeline.__enter__()
 
         await bridge.run(leave_open)
-    assert await abackend_pid() != pid
+    # In a pipeline there would be no answer before it is synchronised.
+    assert await abackend_pid() not in (pid, None)
     await assert_all_back()
 
 
