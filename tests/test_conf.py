@@ -17,7 +17,12 @@ def test_without_the_setting_there_are_defaults():
         del settings.ONLOOP
         conf.reload()
         assert conf.get() == conf.Settings(
-            SYNC_VIEWS="thread", ON_LOOP=(), IN_THREAD=(), LIFESPAN=(), TURN_TIMEOUT=30.0
+            SYNC_VIEWS="thread",
+            ON_LOOP=(),
+            IN_THREAD=(),
+            LIFESPAN=(),
+            TURN_TIMEOUT=30.0,
+            SQLITE_INLINE_MS=5.0,
         )
     conf.reload()
 
@@ -34,6 +39,8 @@ def test_without_the_setting_there_are_defaults():
         ("LIFESPAN", ["project.lifespan.resources"], ("project.lifespan.resources",)),
         ("TURN_TIMEOUT", 5, 5),
         ("TURN_TIMEOUT", 0.5, 0.5),
+        ("SQLITE_INLINE_MS", 0, 0),
+        ("SQLITE_INLINE_MS", 2.5, 2.5),
     ],
 )
 def test_a_valid_value_is_read(name, given, read):
@@ -63,6 +70,18 @@ def test_a_valid_value_is_read(name, given, read):
         ({"TURN_TIMEOUT": "5"}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": math.inf}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": math.nan}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
+        ({"SQLITE_INLINE_MS": -1}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
+        ({"SQLITE_INLINE_MS": True}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
+        ({"SQLITE_INLINE_MS": None}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
+        ({"SQLITE_INLINE_MS": "5"}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
+        (
+            {"SQLITE_INLINE_MS": math.inf},
+            r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli',
+        ),
+        (
+            {"SQLITE_INLINE_MS": math.nan},
+            r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli',
+        ),
     ],
 )
 def test_an_invalid_value_is_refused_with_the_place_and_the_cure(value, says):

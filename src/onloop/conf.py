@@ -18,6 +18,8 @@ class Settings:
     says. `LIFESPAN`: dotted paths of functions without arguments that return an async context
     manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
     waits for the connection of its transaction while another task or thread uses it.
+    `SQLITE_INLINE_MS`: milliseconds that a SQLite statement may hold the loop before it is
+    moved to a worker thread; 0 sends every query there.
     """
 
     SYNC_VIEWS: str = "thread"
@@ -25,6 +27,7 @@ class Settings:
     IN_THREAD: tuple[str, ...] = ()
     LIFESPAN: tuple[str, ...] = ()
     TURN_TIMEOUT: float = 30.0
+    SQLITE_INLINE_MS: float = 5.0
 
 
 _loaded: Settings | None = None
@@ -70,14 +73,19 @@ def _check(given: dict[str, Any]) -> Settings:
                 raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of dotted paths.")
             values[name] = tuple(value)
     seconds = values.get("TURN_TIMEOUT", 1.0)
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not 0 < seconds < math.inf
-    ):
+    if not _is_number(seconds) or not 0 < seconds < math.inf:
         raise ImproperlyConfigured(
             'ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.'
+        )
+    milliseconds = values.get("SQLITE_INLINE_MS", 1.0)
+    if not _is_number(milliseconds) or not 0 <= milliseconds < math.inf:
+        raise ImproperlyConfigured(
+            'ONLOOP["SQLITE_INLINE_MS"] must be a number of milliseconds, 0 or more.'
         )
     if values.get("SYNC_VIEWS", "thread") not in ("thread", "loop"):
         raise ImproperlyConfigured('ONLOOP["SYNC_VIEWS"] must be "thread" or "loop".')
     return Settings(**values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
