@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 import onloop
 from tests.database import TestDatabases, close_pools
@@ -154,3 +155,41 @@ async def shelf(
     yield bare if request.param == "bare task" else bridged
     assert threads_started == []
     await assert_all_back()
+
+
+@pytest.fixture
+def probe(db_clean: TestDatabases) -> Iterator[Any]:
+    """The SQL function `probe(x)` on every connection that is opened: see `sqlite.Probe`.
+
+    What other tests taught the engine about slow texts is forgotten.
+    """
+    from onloop.db.backends.sqlite3 import connection
+
+    from .sqlite import Probe
+
+    probe = Probe()
+
+    def add(connection: Any, **kwargs: Any) -> None:
+        connection.connection.create_function("probe", 1, probe)
+
+    connection._databases.clear()
+    connection_created.connect(add)
+    yield probe
+    probe.release()
+    connection_created.disconnect(add)
+    connection._databases.clear()
+
+
+@pytest.fixture
+def memory(extra_alias: Callable[..., str]) -> Iterator[str]:
+    """The alias of a SQLite database in memory, with a table for authors."""
+    from tests.project.library.models import Author
+
+    alias = extra_alias("memory", NAME=":memory:")
+    with connections[alias].schema_editor() as editor:
+        editor.create_model(Author)
+    yield alias
+    from onloop.db.backends.sqlite3 import base
+
+    base._in_memory.pop((alias, ":memory:")).close()
+    base._turns.pop((alias, ":memory:"))

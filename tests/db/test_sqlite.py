@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,37 +18,9 @@ from tests.database import TestDatabases
 from tests.project.library.models import Author
 
 from .helpers import anames, assert_all_back
+from .sqlite import OtherProcess, make_authors, refused
 
 pytestmark = [pytest.mark.usefixtures("db_clean"), pytest.mark.only_on("sqlite")]
-
-
-class OtherProcess:
-    """A process that does on a database file what it is told, a line of SQL at a time."""
-
-    PROGRAM = (
-        "import sqlite3, sys\n"
-        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "for line in sys.stdin:\n"
-        "    print(connection.execute(line).fetchall(), flush=True)\n"
-    )
-
-    def __init__(self, path: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", self.PROGRAM, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def execute(self, sql: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(sql + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip()
-
-    def end(self) -> None:
-        self._process.communicate()
 
 
 @pytest.fixture
@@ -58,15 +28,6 @@ def other_process(db_clean: TestDatabases) -> Iterator[OtherProcess]:
     process = OtherProcess(Path(connections.settings["default"]["NAME"]))
     yield process
     process.end()
-
-
-async def refused(task: asyncio.Task[Any], counting: list[int]) -> None:
-    """Wait until the loop has gone round often while `task` waits."""
-    start = len(counting)
-    while len(counting) < start + 50:
-        counting.append(1)
-        await asyncio.sleep(0.001)
-    assert not task.done()
 
 
 # --- in one process ---------------------------------------------------------------------------
@@ -126,7 +87,7 @@ async def test_an_autocommit_write_waits_for_an_open_transaction_and_succeeds() 
     async with transaction.atomic():
         await Author.objects.acreate(name="block")
         task = asyncio.create_task(write())
-        await refused(task, [])
+        await refused(task)
     await task
     assert await anames() == ["autocommit", "block"]
 
@@ -152,7 +113,7 @@ async def test_executemany_that_has_to_wait_writes_each_row_once() -> None:
     async with transaction.atomic():
         await Author.objects.acreate(name="block")
         task = asyncio.create_task(in_own_scope())
-        await refused(task, [])
+        await refused(task)
     await task
     assert await anames() == [*"012345678", "block"]
 
@@ -234,7 +195,7 @@ async def test_a_write_waits_for_another_process_while_the_loop_goes_on(
 ) -> None:
     other_process.execute("BEGIN IMMEDIATE")
     task = asyncio.create_task(Author.objects.acreate(name="Ann"))
-    await refused(task, [])
+    await refused(task)
     other_process.execute("COMMIT")
     await task
     assert await anames() == ["Ann"]
@@ -249,7 +210,7 @@ async def test_a_transaction_waits_for_another_process_while_the_loop_goes_on(
 
     other_process.execute("BEGIN IMMEDIATE")
     task = asyncio.create_task(work())
-    await refused(task, [])
+    await refused(task)
     other_process.execute("COMMIT")
     await task
     assert await anames() == ["Ann"]
@@ -285,20 +246,26 @@ async def nothing() -> Any:
     yield
 
 
-async def test_a_commit_waits_for_a_reader_of_another_process(
-    other_process: OtherProcess,
+async def test_a_commit_waits_for_a_reader_of_another_process_without_wal(
+    extra_alias: Callable[..., str], tmp_path: Path
 ) -> None:
-    async def work() -> None:
-        async with transaction.atomic():
-            await Author.objects.acreate(name="Ann")
+    path = tmp_path / "journal.sqlite3"
+    alias = extra_alias("journal", NAME=path, OPTIONS={"init_command": "PRAGMA journal_mode"})
+    await asyncio.to_thread(make_authors, alias)
 
-    other_process.execute("BEGIN")
-    assert other_process.execute("SELECT count(*) FROM library_author") == "[(0,)]"
+    async def work() -> None:
+        async with transaction.atomic(using=alias):
+            await Author.objects.using(alias).acreate(name="Ann")
+
+    reader = OtherProcess(path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM library_author") == "[(0,)]"
     task = asyncio.create_task(work())
-    await refused(task, [])
-    other_process.execute("COMMIT")
+    await refused(task)
+    reader.execute("COMMIT")
     await task
-    assert await anames() == ["Ann"]
+    reader.end()
+    assert await anames(alias) == ["Ann"]
 
 
 async def test_a_write_that_is_cancelled_while_it_waits_leaves_nothing_behind(
@@ -306,7 +273,7 @@ async def test_a_write_that_is_cancelled_while_it_waits_leaves_nothing_behind(
 ) -> None:
     other_process.execute("BEGIN IMMEDIATE")
     task = asyncio.create_task(Author.objects.acreate(name="Ann"))
-    await refused(task, [])
+    await refused(task)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

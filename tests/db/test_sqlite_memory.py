@@ -8,26 +8,16 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.backends.signals import connection_created
 
 import onloop
 from onloop import bridge
 from tests.project.library.models import Author
 
 from .helpers import afetch, anames, fetch, names
+from .sqlite import Probe, happened, inline_ms, refused, rows_of
 
 pytestmark = [pytest.mark.usefixtures("db_clean"), pytest.mark.only_on("sqlite")]
-
-
-@pytest.fixture
-def memory(extra_alias: Callable[..., str]) -> Iterator[str]:
-    alias = extra_alias("memory", NAME=":memory:")
-    with connections[alias].schema_editor() as editor:
-        editor.create_model(Author)
-    yield alias
-    from onloop.db.backends.sqlite3 import base
-
-    base._in_memory.pop((alias, ":memory:")).close()
-    base._turns.pop((alias, ":memory:"))
 
 
 async def test_an_in_memory_database_is_one_for_all_scopes(memory: str) -> None:
@@ -100,3 +90,111 @@ async def test_tasks_join_an_in_memory_transaction(memory: str) -> None:
         assert await asyncio.gather(anames(memory), anames(memory)) == [["Ann"]] * 2
         assert await afetch("SELECT count(*) FROM library_author", alias=memory) == 1
         assert await asyncio.to_thread(fetch, "SELECT 1", (), memory) == 1
+
+
+async def test_a_slow_select_in_memory_runs_in_a_worker_and_others_wait_for_their_turn(
+    probe: Probe, memory: str
+) -> None:
+    """They share the connection, and opening one more wrapper must not touch it meanwhile."""
+    await Author.objects.using(memory).acreate(name="Ann")
+    async with inline_ms(0):
+        probe.hold()
+        slow = asyncio.create_task(rows_of("SELECT probe(1)", memory))
+        await happened(probe.entered)
+        other = asyncio.create_task(anames(memory))
+        in_thread = asyncio.create_task(asyncio.to_thread(names, memory))
+        await refused(other)
+        await refused(in_thread)
+        assert await anames() == []  # another database, the loop goes on
+        probe.release()
+        assert await slow == [1]
+        assert await other == await in_thread == ["Ann"]
+
+
+async def test_an_in_memory_connection_is_opened_and_announced_once(
+    extra_alias: Callable[..., str],
+) -> None:
+    from onloop.db.backends.sqlite3 import base
+
+    alias = extra_alias("announced", NAME=":memory:")
+    opened = []
+
+    def hear(connection: Any, **kwargs: Any) -> None:
+        opened.append(connection.alias)
+
+    connection_created.connect(hear)
+    try:
+        await asyncio.gather(*(afetch("SELECT 1", alias=alias) for _ in range(3)))
+        await asyncio.to_thread(fetch, "SELECT 1", (), alias)
+    finally:
+        connection_created.disconnect(hear)
+        base._in_memory.pop((alias, ":memory:")).close()
+        base._turns.pop((alias, ":memory:"))
+    assert opened == [alias]
+
+
+@pytest.fixture
+def shared_cache(extra_alias: Callable[..., str]) -> Iterator[tuple[str, str]]:
+    """Two aliases, a connection each, on one database in memory."""
+    from onloop.db.backends.sqlite3 import base
+
+    name = "file:onloop-tests?mode=memory&cache=shared"
+    aliases = extra_alias("one", NAME=name), extra_alias("two", NAME=name)
+    with connections[aliases[0]].schema_editor() as editor:
+        editor.create_model(Author)
+    yield aliases
+    for alias in aliases:
+        base._in_memory.pop((alias, name)).close()
+        base._turns.pop((alias, name), None)
+
+
+async def test_two_aliases_of_a_shared_cache_wait_for_each_other(
+    shared_cache: tuple[str, str],
+) -> None:
+    """SQLite refuses at once here (SQLITE_LOCKED), whatever its time-out."""
+
+    async def block(alias: str, n: int) -> None:
+        async with transaction.atomic(using=alias):
+            await Author.objects.using(alias).acreate(name=f"{alias} {n}")
+            await asyncio.sleep(0)
+
+    one, two = shared_cache
+    await asyncio.gather(
+        *(block(alias, n) for alias in shared_cache for n in range(5)),
+        *(Author.objects.using(alias).acreate(name=alias) for alias in shared_cache),
+    )
+    assert await anames(one) == await anames(two)
+    assert len(await anames(one)) == 12
+
+
+async def test_a_read_of_a_shared_cache_waits_for_the_other_aliases_transaction(
+    shared_cache: tuple[str, str],
+) -> None:
+    one, two = shared_cache
+    async with transaction.atomic(using=one):
+        await Author.objects.using(one).acreate(name="Ann")
+        reading = asyncio.create_task(anames_in_own_scope(two))
+        await refused(reading)
+    assert await reading == ["Ann"]
+
+
+async def anames_in_own_scope(alias: str) -> list[str]:
+    async with onloop.scope():
+        return await anames(alias)
+
+
+async def test_plain_threads_and_tasks_take_turns_in_memory(memory: str) -> None:
+    def in_thread(n: int) -> None:
+        with transaction.atomic(using=memory):
+            Author.objects.using(memory).create(name=f"thread {n}")
+
+    async def in_task(n: int) -> None:
+        async with transaction.atomic(using=memory):
+            await Author.objects.using(memory).acreate(name=f"task {n}")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(
+        *(asyncio.to_thread(in_thread, n) for n in range(5)),
+        *(in_task(n) for n in range(5)),
+    )
+    assert await Author.objects.using(memory).acount() == 10

@@ -8,16 +8,21 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base, features
 from django.db.utils import OperationalError
+from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
+from onloop import conf
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.sqlite3 import session
 from onloop.db.backends.sqlite3.connection import (
+    Database,
     LoopSQLiteConnection,
-    LoopSQLiteCursor,
-    writers_of,
+    database_of,
 )
+from onloop.db.backends.sqlite3.cursor import LoopSQLiteCursor
+from onloop.db.scope import Scope
 from onloop.db.turn import Turn
+from onloop.waiting import FifoLock
 
 # Seconds that a busy database may keep a statement waiting: sqlite3's own default.
 DEFAULT_TIMEOUT_S = 5.0
@@ -28,10 +33,16 @@ _turns: dict[tuple[str, str], Turn] = {}
 _guard = threading.Lock()
 
 
+# The cursor of an iterator, in the argument that Django has for names of cursors at a server.
+_STREAM = "stream"
+
+
 class SQLiteDriver:
     """What the pool must know about sqlite3 connections."""
 
     def is_clean(self, connection: sqlite3.Connection) -> bool:
+        if isinstance(connection, LoopSQLiteConnection):
+            return connection.is_clean
         return not connection.in_transaction
 
     def is_alive(self, connection: sqlite3.Connection) -> bool:
@@ -55,6 +66,12 @@ class SQLiteMixin(ScopedWrapper):
     session_change = staticmethod(session.session_change)
     # The wrapper's transaction has the place in the queue of writers.
     _writing = False
+    _inline_s = 0.0
+    _known: Database | None = None
+
+    def enter_scope(self, scope: Scope) -> None:
+        super().enter_scope(scope)
+        self._inline_s = conf.get().SQLITE_INLINE_MS / 1000
 
     @property
     def turn(self) -> Turn:
@@ -84,6 +101,22 @@ class SQLiteMixin(ScopedWrapper):
         return self.alias, str(self.settings_dict["NAME"])
 
     @property
+    def _database(self) -> Database:
+        if self._known is None:
+            name = str(self.settings_dict["NAME"])
+            if self.is_in_memory_db():
+                self._known = database_of(f"{self.alias} {name}", in_memory=True)
+            else:
+                self._known = database_of(name)
+        return self._known
+
+    @property
+    def _writers(self) -> FifoLock:
+        writers = self._database.writers
+        assert writers is not None
+        return writers
+
+    @property
     def _timeout_s(self) -> float:
         return float(self.settings_dict["OPTIONS"].get("timeout", DEFAULT_TIMEOUT_S))
 
@@ -94,6 +127,15 @@ class SQLiteMixin(ScopedWrapper):
     def must_not_wait(self) -> bool:
         return self._writing  # autocommit writers have connections when they queue
 
+    def connect(self) -> None:
+        shared = _in_memory.get(self._key) if self.is_in_memory_db() else None
+        if shared is None:
+            super().connect()
+        else:
+            # It is everybody's, and configured: to do that again, in the middle of a statement
+            # of another thread, could stop both for good (see `worker`).
+            self._reuse(shared)
+
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()
         params.pop("pool", None)
@@ -103,17 +145,30 @@ class SQLiteMixin(ScopedWrapper):
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        if not self.is_in_memory_db():
-            return super().get_new_connection(conn_params)
-        with _guard:
-            shared = _in_memory.get(self._key)
-            if shared is None:
-                shared = _in_memory[self._key] = super().get_new_connection(conn_params)
-        return shared
+        if self.is_in_memory_db():
+            with _guard:
+                shared = _in_memory.get(self._key)
+                if shared is None:
+                    shared = _in_memory[self._key] = super().get_new_connection(conn_params)
+                    if isinstance(shared, LoopSQLiteConnection):
+                        shared.watch_time()
+            return shared
+        return super().get_new_connection(conn_params)
+
+    @async_unsafe
+    def chunked_cursor(self) -> Any:
+        return self._cursor(_STREAM)
 
     def create_cursor(self, name: str | None = None) -> Any:
         connection: Any = self.connection
         cursor = connection.cursor(factory=LoopSQLiteCursor)
+        # The connection of a database in memory is everybody's: nothing is left open on it.
+        cursor.stream = (
+            name is _STREAM
+            and self.scope is not None
+            and isinstance(connection, LoopSQLiteConnection)
+            and not self.is_in_memory_db()
+        )
         self.watch_cursor(cursor)
         return cursor
 
@@ -123,8 +178,9 @@ class SQLiteMixin(ScopedWrapper):
             connection.writing = self._writing
             if self.scope is not None:
                 connection.busy_s = self._timeout_s
-                if not self.is_in_memory_db():
-                    connection.writers = writers_of(str(self.settings_dict["NAME"]))
+                connection.inline_s = self._inline_s
+                connection.database = self._database
+                connection.watch_time()
 
     def in_transaction(self) -> bool:
         connection: Any = self.connection
@@ -147,7 +203,9 @@ class SQLiteMixin(ScopedWrapper):
 
     def _set_autocommit(self, autocommit: bool) -> None:
         ends = autocommit and not self.autocommit  # not so while a connection is being opened
-        super()._set_autocommit(autocommit)
+        connection: Any = self.connection
+        if getattr(connection, "job", None) is None:  # the worker rolls back when it is done
+            super()._set_autocommit(autocommit)
         if ends:
             self._leave_place()
 
@@ -164,7 +222,10 @@ class SQLiteMixin(ScopedWrapper):
             # Nobody closes this connection, so the transaction is ended by hand; not by
             # `connection.rollback()`, which waits for the turn. It is ours, or another scope
             # would have it.
-            sqlite3.Connection.rollback(connection)
+            if isinstance(connection, LoopSQLiteConnection):
+                connection.roll_back_when_free()
+            else:
+                connection.rollback()
         self._leave_place()
 
     def _close(self) -> None:
@@ -174,7 +235,7 @@ class SQLiteMixin(ScopedWrapper):
     def _take_place(self) -> None:
         if self._writing or self.is_in_memory_db() or self.transaction_mode == "DEFERRED":
             return
-        if not writers_of(str(self.settings_dict["NAME"])).acquire(self._timeout_s):
+        if not self._writers.acquire(self._timeout_s):
             raise OperationalError(
                 f"database is locked: other transactions on {self.alias!r} did not end within "
                 f"{self._timeout_s:g} s. Keep transactions short, or raise "
@@ -185,7 +246,7 @@ class SQLiteMixin(ScopedWrapper):
     def _leave_place(self) -> None:
         if self._writing:
             self._mark_writing(False)
-            writers_of(str(self.settings_dict["NAME"])).release()
+            self._writers.release()
 
     def _mark_writing(self, writing: bool) -> None:
         self._writing = writing
@@ -205,6 +266,17 @@ class DatabaseFeatures(features.DatabaseFeatures):
 
 
 class DatabaseWrapper(SQLiteMixin, base.DatabaseWrapper):
-    """Django's SQLite wrapper, for many tasks on one loop."""
+    """Django's SQLite wrapper, for many tasks on one loop.
+
+    What connections of the loop have that those of plain threads do not:
+
+    - `BEGIN IMMEDIATE`, unless `OPTIONS["transaction_mode"]` says otherwise.
+    - `OPTIONS["timeout"]`, 5 seconds where it is not given, bounds the wait for other writers
+      and processes as it does in Django, but the loop goes on.
+    - A statement holds the loop for `ONLOOP["SQLITE_INLINE_MS"]` (5): a SELECT outside a
+      transaction is stopped there and run again in a worker thread, and texts that proved slow
+      begin in one. SQL functions in Python may thus be called in another thread, and twice for
+      one query; with 0 every query runs in a worker, once.
+    """
 
     features_class = DatabaseFeatures
