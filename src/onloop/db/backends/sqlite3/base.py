@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from django.db.backends.sqlite3 import base, features
 from django.db.utils import OperationalError
@@ -18,11 +20,12 @@ from onloop.db.backends.sqlite3.connection import (
     Database,
     LoopSQLiteConnection,
     database_of,
+    is_busy,
 )
 from onloop.db.backends.sqlite3.cursor import LoopSQLiteCursor
 from onloop.db.scope import Scope
 from onloop.db.turn import Turn
-from onloop.waiting import FifoLock
+from onloop.waiting import FifoLock, pause
 
 # Seconds that a busy database may keep a statement waiting: sqlite3's own default.
 DEFAULT_TIMEOUT_S = 5.0
@@ -35,6 +38,7 @@ _guard = threading.Lock()
 
 # The cursor of an iterator, in the argument that Django has for names of cursors at a server.
 _STREAM = "stream"
+_PRAGMA = re.compile(r"\s*PRAGMA\s+(?:\w+\s*\.\s*)?(\w+)", re.IGNORECASE)
 
 
 class SQLiteDriver:
@@ -68,6 +72,8 @@ class SQLiteMixin(ScopedWrapper):
     _writing = False
     _inline_s = 0.0
     _known: Database | None = None
+    if TYPE_CHECKING:
+        init_commands: list[str]
 
     def enter_scope(self, scope: Scope) -> None:
         super().enter_scope(scope)
@@ -153,7 +159,49 @@ class SQLiteMixin(ScopedWrapper):
                     if isinstance(shared, LoopSQLiteConnection):
                         shared.watch_time()
             return shared
-        return super().get_new_connection(conn_params)
+        if self.scope is None:
+            return super().get_new_connection(conn_params)
+        connection = self._open_patiently(conn_params)
+        self._set_defaults(connection)
+        return connection
+
+    def _open_patiently(self, conn_params: dict[str, Any]) -> Any:
+        """Open a connection; an `init_command` may find the file locked by another process."""
+        made: list[sqlite3.Connection] = []
+
+        def make(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            made.append(conn_params["factory"](*args, **kwargs))
+            return made[-1]
+
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return super().get_new_connection({**conn_params, "factory": make})
+            except BaseException as exc:
+                while made:
+                    made.pop().close()
+                left = deadline - time.monotonic()
+                if left <= 0 or not is_busy(exc):
+                    raise
+            pause(min(left, 0.01))
+
+    def _set_defaults(self, connection: sqlite3.Connection) -> None:
+        """Write-ahead logging, where the settings do not speak of it and the file allows it.
+
+        A file that is locked, read-only or where shared memory cannot be had stays as it is; of
+        one that is no database the first statement tells.
+        """
+        pragmas = map(_PRAGMA.match, self.init_commands)
+        given = {pragma.group(1).lower() for pragma in pragmas if pragma is not None}
+        try:
+            if "journal_mode" not in given:
+                connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            if "synchronous" not in given:
+                (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+                if mode == "wal":  # elsewhere, NORMAL could cost the whole file
+                    connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.DatabaseError:
+            pass
 
     @async_unsafe
     def chunked_cursor(self) -> Any:
@@ -270,6 +318,12 @@ class DatabaseWrapper(SQLiteMixin, base.DatabaseWrapper):
 
     What connections of the loop have that those of plain threads do not:
 
+    - `PRAGMA journal_mode = WAL`, which is a property of the file and stays: readers and
+      writers do not keep each other waiting. `PRAGMA synchronous = NORMAL` with it: a commit
+      does not wait for the disk; after a power cut the last ones may be gone, the file is
+      whole. Whichever of the two an `init_command` in `OPTIONS` names is left to it.
+      `"init_command": "PRAGMA synchronous = FULL"` waits for the disk;
+      `"PRAGMA journal_mode; PRAGMA synchronous"` leaves everything as it is.
     - `BEGIN IMMEDIATE`, unless `OPTIONS["transaction_mode"]` says otherwise.
     - `OPTIONS["timeout"]`, 5 seconds where it is not given, bounds the wait for other writers
       and processes as it does in Django, but the loop goes on.
