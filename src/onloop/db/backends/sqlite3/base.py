@@ -70,6 +70,8 @@ class SQLiteMixin(ScopedWrapper):
     session_change = staticmethod(session.session_change)
     # The wrapper's transaction has the place in the queue of writers.
     _writing = False
+    # Foreign keys are not checked at the moment, and the connection is kept for that.
+    _unchecked = False
     _inline_s = 0.0
     _known: Database | None = None
     if TYPE_CHECKING:
@@ -263,6 +265,27 @@ class SQLiteMixin(ScopedWrapper):
         mode = self.transaction_mode
         with self.cursor() as cursor:
             cursor.execute("BEGIN" if mode is None else f"BEGIN {mode}")
+
+    def disable_constraint_checking(self) -> bool:
+        """Keep the connection until the checks are enabled again: they are a state of it."""
+        self._calls += 1
+        disabled = False
+        try:
+            disabled = super().disable_constraint_checking()
+        finally:
+            if disabled and not self._unchecked:
+                self._unchecked = True
+            else:
+                self._calls -= 1
+                self._give_back()
+        return disabled
+
+    def enable_constraint_checking(self) -> None:
+        super().enable_constraint_checking()
+        if self._unchecked:
+            self._unchecked = False
+            self._calls -= 1
+            self._give_back()
 
     def _hand_back(self, connection: Any) -> None:
         super()._hand_back(connection)
