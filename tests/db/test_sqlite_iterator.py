@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import ProgrammingError, connection, connections, transaction
 
 import onloop
 from onloop import bridge
@@ -42,24 +42,24 @@ def ordered(alias: str = "default") -> Any:
     return Author.objects.using(alias).order_by("name")
 
 
-def chunks(size: int) -> Any:
+def chunks(sql: str, size: int) -> Any:
     """A cursor as iterators have it; rows by hand, since `probe` is no model's."""
     cursor = connection.chunked_cursor()
-    cursor.execute(ROWS)
+    cursor.execute(sql)
     while some := cursor.fetchmany(size):
         yield [row[0] for row in some]
     cursor.close()
 
 
 def first_and_rest(size: int) -> tuple[list[Any], list[Any]]:
-    parts = chunks(size)
+    parts = chunks(ROWS, size)
     first = next(parts)
     return first, [row for part in parts for row in part]
 
 
 async def test_an_iterator_does_not_read_ahead_of_its_chunk(probe: Probe) -> None:
     async with inline_ms(ALL_TIME_MS):
-        parts = chunks(100)
+        parts = chunks(ROWS, 100)
         assert await bridge.run(next, parts) == list(range(1, 101))
         assert probe.on_loop <= 101
         await bridge.run(parts.close)
@@ -162,7 +162,7 @@ async def test_an_iterator_that_is_slow_to_its_first_rows_begins_again_in_a_work
 async def test_later_rows_of_an_iterator_are_not_fetched_twice(probe: Probe) -> None:
     """A chunk that proves slow is fetched to its end; those after it come from a worker."""
     async with inline_ms(NO_TIME_MS):
-        parts = chunks(10)  # too few for SQLite to look at the time
+        parts = chunks(ROWS, 10)  # too few for SQLite to look at the time
         seen = await bridge.run(next, parts)
         assert probe.in_worker == 0
         seen += await bridge.run(next, parts)
@@ -197,7 +197,7 @@ async def test_an_iterator_whose_chunk_is_cancelled_in_a_worker_is_closed(
     probe: Probe,
 ) -> None:
     async with inline_ms(0):
-        parts = chunks(10)
+        parts = chunks(ROWS, 10)
         await bridge.run(next, parts)
         probe.entered.clear()
         probe.hold()
@@ -211,6 +211,37 @@ async def test_an_iterator_whose_chunk_is_cancelled_in_a_worker_is_closed(
         with pytest.raises(StopIteration):
             next(parts)
         await assert_all_back()
+
+
+async def test_an_iterator_whose_rest_could_not_be_read_does_not_end_early(
+    probe: Probe,
+) -> None:
+    """The write that had to read it was cancelled: fewer rows must not pass for all of them."""
+    other = OtherProcess(Path(connections.settings["default"]["NAME"]))
+
+    async def work() -> None:
+        async with inline_ms(ALL_TIME_MS):
+            parts = chunks(
+                "SELECT probe(n) FROM (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3), "
+                "(SELECT count(*) FROM library_author)",
+                1,
+            )
+            assert await bridge.run(next, parts) == [1]
+            other.execute("INSERT INTO library_author (name) VALUES ('other')")
+            with pytest.raises(asyncio.CancelledError):
+                await Author.objects.acreate(name="Ann")
+            with pytest.raises(ProgrammingError, match="closed cursor"):
+                await bridge.run(next, parts)
+
+    probe.hold()
+    task = asyncio.create_task(work())
+    await happened(probe.entered)
+    task.cancel()
+    await refused(task)
+    probe.release()
+    await task
+    other.end()
+    await assert_all_back()
 
 
 async def test_an_iterator_in_a_database_in_memory_leaves_no_statement_open(

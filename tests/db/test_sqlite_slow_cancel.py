@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -322,6 +323,24 @@ async def test_closing_a_half_read_cursor_does_not_wait_for_the_worker_of_anothe
         await happened(probe.entered)
         await rows.aclose()
         await refused(task)
+        probe.release()
+        assert await task == [1]
+
+
+async def test_setting_up_the_raw_connection_while_a_worker_runs_is_refused(
+    probe: Probe,
+) -> None:
+    """Both threads would stop for good: each has a lock that the other waits for."""
+    async with inline_ms(0), transaction.atomic():
+        probe.hold()
+        task = asyncio.create_task(rows_of(HELD))
+        await happened(probe.entered)
+        for set_up in (
+            lambda raw: raw.create_function("one", 0, lambda: 1),
+            lambda raw: raw.set_progress_handler(None, 0),
+        ):
+            with pytest.raises(sqlite3.OperationalError, match="a worker runs a statement"):
+                set_up(connection.connection)
         probe.release()
         assert await task == [1]
 
