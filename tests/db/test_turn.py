@@ -248,6 +248,32 @@ async def test_a_child_that_leaves_its_inner_block_after_the_outer_one_is_told_s
         await task
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, ZeroDivisionError])
+async def test_the_error_that_ends_an_outer_block_is_not_hidden_by_an_inner_one_of_a_child(
+    error: type[BaseException],
+) -> None:
+    """A cancellation above all, which would be swallowed: `gather` does not wait for all."""
+    inside = asyncio.Event()
+    release = asyncio.Event()
+
+    async def child() -> None:
+        async with transaction.atomic():
+            await Author.objects.acreate(name="of the child")
+            inside.set()
+            await release.wait()
+
+    with pytest.raises(error):
+        async with transaction.atomic():
+            task = asyncio.create_task(child())
+            await inside.wait()
+            raise error
+    release.set()
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await task
+    assert await anames() == []
+    await assert_all_back()
+
+
 async def test_a_task_that_is_cancelled_while_it_waits_for_its_turn_leaves_the_queue() -> None:
     inside = asyncio.Event()
     release = asyncio.Event()

@@ -1,0 +1,136 @@
+"""What the harnesses have in common: their findings, a pool of a given size, and the rule.
+
+A harness collects what it sees in `Findings` and hands them to its caller, so that a test which
+plants a fault can ask whether it was found. `judge` prints the counts and raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+import onloop
+from onloop import bridge
+from onloop.db import pools
+from onloop.testing import Leaked, LeakLedger
+from tests.database import close_pools
+from tests.project.library.models import Author
+
+SHOWN = 10
+NEXT_S = 15
+
+
+class Found(AssertionError):
+    """A harness found something wrong; `kinds` counts what."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.kinds = findings.kinds
+        super().__init__(str(findings))
+
+
+class Findings:
+    """Faults by kind, with the first few of them told, and counts of what was done."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.kinds: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self._told: list[str] = []
+        self._begun = time.monotonic()
+
+    def add(self, kind: str, told: object = "") -> None:
+        self.kinds[kind] += 1
+        if self.kinds[kind] <= SHOWN:
+            self._told.append(f"{kind}: {told}")
+
+    def __str__(self) -> str:
+        took = time.monotonic() - self._begun
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()))
+        lines = [f"{self.what}: {counts} ({took:.1f} s)"]
+        lines.extend(f"{count} x {kind}" for kind, count in self.kinds.items())
+        lines.extend(f"- {told}" for told in self._told)
+        return "\n".join(lines)
+
+    def judge(self) -> None:
+        """Print what was done; raise `Found` if anything was wrong."""
+        print(self)
+        if self.kinds:
+            raise Found(self)
+
+
+@contextlib.contextmanager
+def pool_of(max_size: int, *, alias: str = "default", **options: Any) -> Iterator[None]:
+    """Let the pools of `alias` have this size; those that are open are closed."""
+    settings = connections.settings[alias]
+    before = settings["OPTIONS"]
+    settings["OPTIONS"] = {**before, "pool": {"max_size": max_size, **options}}
+    close_pools()
+    try:
+        yield
+    finally:
+        close_pools()
+        settings["OPTIONS"] = before
+
+
+class TheRule:
+    """The rule at the end of every run, as `async with TheRule(findings, folder):`.
+
+    5 s after it goes quiet: no connection out of the pool, no session idle in a transaction as
+    the server sees it, tasks, descriptors and temporary files back, and the next work works,
+    with as many connections at once as the pool has.
+    """
+
+    def __init__(self, findings: Findings, folder: Path, *, timeout_s: float = 5.0) -> None:
+        self._findings = findings
+        self._ledger = LeakLedger(
+            timeout_s=timeout_s, temp_folder=folder, databases=["default"]
+        )
+
+    async def __aenter__(self) -> None:
+        await Author.objects.acount()  # the pool is there
+        self._ledger.start()
+
+    async def __aexit__(self, exc_type: object, exc: BaseException | None, tb: object) -> None:
+        if exc is not None:
+            return
+        try:
+            await self._ledger.averify()
+        except Leaked as leaked:
+            for leak in leaked.leaks:
+                self._findings.add(f"left behind: {leak.kind}", leak)
+        for pool in pools.pools_of(asyncio.get_running_loop()):
+            stats = pool.stats()
+            if stats["pool_size"] != stats["pool_available"] or stats["requests_waiting"]:
+                self._findings.add("slot lost", stats)
+            if stats["pool_size"] > stats["pool_max"]:
+                self._findings.add("more connections than the pool may have", stats)
+        try:
+            async with asyncio.timeout(NEXT_S):
+                await _use_all_connections()
+        except TimeoutError:
+            self._findings.add("slot lost", "not all connections can be had at once any more")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            self._findings.add("next work failed", repr(error))
+
+
+async def _use_all_connections() -> None:
+    """Have as many connections at once as the pool may have, and use each."""
+    stats = await bridge.run(connections["default"].pool_stats)
+    meeting = asyncio.Barrier(stats["pool_max"])
+
+    async def use() -> None:
+        async with onloop.scope():
+            await bridge.run(connections["default"].ensure_connection)
+            await Author.objects.acount()
+            await meeting.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(stats["pool_max"]):
+            group.create_task(use())

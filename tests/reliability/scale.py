@@ -1,0 +1,32 @@
+"""How much the reliability tests run: a short form in `make test`, the full figures in a soak.
+
+`ONLOOP_RELIABILITY_SCALE`: a factor for all sizes (default 1), or `full` for the figures of the
+table in `README.md`. `ONLOOP_RELIABILITY_SEEDS`: how many seeds (default 3), or `7:27` for those
+from 7 to 26. The code that runs is the same at every scale.
+"""
+
+from __future__ import annotations
+
+import os
+
+_SCALE = os.environ.get("ONLOOP_RELIABILITY_SCALE", "1")
+_SEEDS = os.environ.get("ONLOOP_RELIABILITY_SEEDS", "3")
+
+
+def size(short: int, *, full: int) -> int:
+    """Return how many of something this run takes."""
+    if _SCALE == "full":
+        return full
+    return max(1, round(short * float(_SCALE)))
+
+
+def _seeds() -> range:
+    if ":" in _SEEDS:
+        first, end = _SEEDS.split(":")
+        return range(int(first), int(end))
+    return range(int(_SEEDS))
+
+
+SEEDS = _seeds()
+# A run that takes longer than this hangs; pytest's own limit is raised with the scale.
+LONG_S = 60 if _SCALE == "1" else 3600
