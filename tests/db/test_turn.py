@@ -296,6 +296,36 @@ async def test_a_task_that_is_cancelled_while_it_waits_for_its_turn_leaves_the_q
         assert await anames() == []
 
 
+async def test_a_statement_that_is_cancelled_while_it_waits_for_its_turn_keeps_no_connection(
+    run_task: Callable[..., Any],
+) -> None:
+    """Not even as long as somebody keeps its exception, and the frames in it."""
+    inside = asyncio.Event()
+    release = asyncio.Event()
+
+    async def child() -> None:
+        async with transaction.atomic():
+            inside.set()
+            await release.wait()
+
+    async def work() -> asyncio.Task[Any]:
+        async with transaction.atomic():
+            held = asyncio.create_task(child())
+            await inside.wait()
+            waiting = asyncio.create_task(anames())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            release.set()
+            await held
+        await assert_all_back()  # before the scope ends
+        return waiting
+
+    kept = await run_task(work())
+    assert kept.cancelled()
+
+
 async def test_a_turn_goes_on_to_the_next_when_its_receiver_is_cancelled_in_the_same_pass() -> (
     None
 ):

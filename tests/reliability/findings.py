@@ -24,7 +24,6 @@ from tests.database import close_pools
 from tests.project.library.models import Author
 
 SHOWN = 10
-NEXT_S = 15
 
 
 class Found(AssertionError):
@@ -84,11 +83,13 @@ class TheRule:
 
     5 s after it goes quiet: no connection out of the pool, no session idle in a transaction as
     the server sees it, tasks, descriptors and temporary files back, and the next work works,
-    with as many connections at once as the pool has.
+    with as many connections at once as the pool has. `timeout_s` is shorter where a fault is
+    planted, which would use it up.
     """
 
     def __init__(self, findings: Findings, folder: Path, *, timeout_s: float = 5.0) -> None:
         self._findings = findings
+        self._next_s = 3 * timeout_s
         self._ledger = LeakLedger(
             timeout_s=timeout_s, temp_folder=folder, databases=["default"]
         )
@@ -112,7 +113,7 @@ class TheRule:
             if stats["pool_size"] > stats["pool_max"]:
                 self._findings.add("more connections than the pool may have", stats)
         try:
-            async with asyncio.timeout(NEXT_S):
+            async with asyncio.timeout(self._next_s):
                 await _use_all_connections()
         except TimeoutError:
             self._findings.add("slot lost", "not all connections can be had at once any more")

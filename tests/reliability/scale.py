@@ -1,8 +1,8 @@
 """How much the reliability tests run: a short form in `make test`, the full figures in a soak.
 
-`ONLOOP_RELIABILITY_SCALE`: a factor for all sizes (default 1), or `full` for the figures of the
-table in `README.md`. `ONLOOP_RELIABILITY_SEEDS`: how many seeds (default 3), or `7:27` for those
-from 7 to 26. The code that runs is the same at every scale.
+`ONLOOP_RELIABILITY_SCALE`: a factor for all sizes (default 1), or `full` for the figures that
+stand at the head of each module. `ONLOOP_RELIABILITY_SEEDS`: how many seeds (default 3), or
+`7:27` for those from 7 to 26. The code that runs is the same at every scale.
 """
 
 from __future__ import annotations

@@ -10,17 +10,18 @@ server, by its client's leaving or by a time-out at a random wait.
 import asyncio
 
 import pytest
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 
 from onloop import bridge
 from onloop.asgi import get_asgi_application, handler
 from onloop.db.pool import Pool
 from onloop.db.scope import Scope
+from tests.project.library.models import Author
 from tests.reliability import works
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
 from tests.reliability.random_cancels import RandomCancels, rows_seen_from_outside
 from tests.reliability.scale import LONG_S, SEEDS, size
-from tests.project.library.models import Author
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
@@ -33,16 +34,23 @@ def cancelled_at_random(db_clean, tmp_path, monkeypatch):
     # The watch for the client's leaving begins with the request's first wait.
     monkeypatch.setattr(handler, "WATCH_AFTER_S", 0)
 
-    async def run(seed, max_size, count=COUNT, only=None):
+    async def run(seed, max_size, count=COUNT, *, only=None, patience_s=5.0):
         findings = Findings(f"R2, seed {seed}, pool of {max_size}")
-        # Fewer than the pool has, and more than it has.
-        at_once = 2 * max_size + 3
-        with pool_of(max_size), override_settings(ROOT_URLCONF=works.__name__):
+        at_once = 2 * max_size + 3  # sometimes fewer than the pool has, often more
+        with (
+            pool_of(max_size, timeout=6 * patience_s),
+            override_settings(ROOT_URLCONF=works.__name__),
+        ):
             await Author.objects.abulk_create(Author(name=name) for name in works.FIXED)
             harness = RandomCancels(
-                seed, get_asgi_application(), count=count, at_once=at_once, only=only
+                seed,
+                get_asgi_application(),
+                count=count,
+                at_once=at_once,
+                only=only,
+                stop_early=patience_s < 1,
             )
-            async with TheRule(findings, tmp_path):
+            async with TheRule(findings, tmp_path, timeout_s=patience_s):
                 await harness.run(findings)
                 await harness.until_quiet()
             await harness.check_rows(findings, rows_seen_from_outside(db_clean))
@@ -59,3 +67,100 @@ async def test_units_that_are_cancelled_at_random_lose_nothing(
 ):
     findings = await cancelled_at_random(seed, max_size)
     assert findings.counts["cancelled"] > COUNT // 8
+
+
+# --- the harness finds what is broken on purpose ----------------------------------------------
+
+
+@pytest.fixture
+def found(cancelled_at_random):
+    """`await found()`: the kinds of faults that a small run finds."""
+
+    async def run(**options):
+        with pytest.raises(Found) as caught:
+            await cancelled_at_random(0, 1, 120, patience_s=0.1, **options)
+        print(caught.value)
+        return caught.value.kinds
+
+    return run
+
+
+async def test_a_put_that_can_be_cancelled_is_found(found, monkeypatch):
+    put = Pool.put
+    lost = []
+
+    def waiting_put(self, connection):
+        lost.append(connection)
+        if bridge.active():
+            bridge.await_(asyncio.sleep(0))
+        put(self, connection)
+
+    monkeypatch.setattr(Pool, "put", waiting_put)
+    assert "slot lost" in await found()
+    for connection in lost:
+        connection.close()
+
+
+async def test_a_hand_over_that_is_lost_with_its_receiver_is_found(found, monkeypatch):
+    lost = []
+    monkeypatch.setattr(Pool, "_pass_on", lambda self, value: lost.append(value))
+    assert "slot lost" in await found(only="breaks")
+    for connection in lost:
+        getattr(connection, "close", lambda: None)()
+
+
+async def test_a_scope_that_is_not_closed_when_its_request_is_cancelled_is_found(
+    found, monkeypatch
+):
+    end = Scope.end
+    left = []
+
+    def forgetful(self):
+        if self.task.cancelling():
+            left.append(self)
+        else:
+            end(self)
+
+    monkeypatch.setattr(Scope, "end", forgetful)
+    assert "left behind: scope" in await found()
+    monkeypatch.undo()
+    for scope in left:
+        scope.release()
+        scope._surroundings = ()
+
+
+async def test_a_rollback_that_commits_is_found(found, monkeypatch):
+    monkeypatch.setattr(BaseDatabaseWrapper, "_rollback", BaseDatabaseWrapper._commit)
+    assert "rows that were not committed" in await found()
+
+
+async def test_a_commit_that_rolls_back_is_found(found, monkeypatch):
+    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", BaseDatabaseWrapper._rollback)
+    assert "rows lost" in await found()
+
+
+@pytest.mark.only_on("postgresql")  # SQLite's COMMIT does not wait
+async def test_a_commit_without_a_shield_is_found(found, monkeypatch):
+    monkeypatch.setattr(bridge.Shield, "of_caller", classmethod(lambda cls: None))
+    assert "callbacks of on_commit" in await found(only="commits")
+
+
+@pytest.mark.only_on("postgresql")
+async def test_a_driver_that_swallows_a_cancel_is_found(found, monkeypatch):
+    from onloop.db.backends.postgresql.connection import LoopConnection
+
+    wait = LoopConnection.wait
+
+    def forgiving(self, gen, *args, **kwargs):
+        try:
+            return wait(self, gen, *args, **kwargs)
+        except asyncio.CancelledError:
+            return []
+
+    monkeypatch.setattr(LoopConnection, "wait", forgiving)
+    assert "cancel swallowed" in await found(only="queries")
+
+
+async def test_a_handler_that_keeps_the_cancellation_of_its_client_is_found(found, monkeypatch):
+    monkeypatch.setattr(handler.Client, "left_alone", False)
+    assert "error without a cause" in await found()

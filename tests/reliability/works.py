@@ -73,11 +73,17 @@ def fixed():
     return Author.objects.filter(name__startswith="fixed").order_by("name")
 
 
+async def elsewhere():
+    """Wait for something that is no database: there, SQLite's tasks can be cancelled too."""
+    await asyncio.sleep(0)
+
+
 # --- the works --------------------------------------------------------------------------------
 
 
 async def queries(unit):
     unit.saw("count", await fixed().acount(), len(FIXED))
+    await elsewhere()
     wanted = FIXED[unit.number % len(FIXED)]
     unit.saw("row", (await Author.objects.aget(name=wanted)).name, wanted)
 
@@ -85,9 +91,11 @@ async def queries(unit):
 async def commits(unit):
     async with transaction.atomic():
         await Author.objects.acreate(name=unit.row("a"))
+        await elsewhere()
         await Author.objects.acreate(name=unit.passing("x"))
         await Author.objects.filter(name=unit.passing("x")).aupdate(name=unit.row("b"))
         transaction.on_commit(lambda: unit.called.append("hook"))
+        await elsewhere()
         unit.whole = True
 
 
@@ -95,6 +103,7 @@ async def rolls_back(unit):
     with contextlib.suppress(LookupError):
         async with transaction.atomic():
             await Author.objects.acreate(name=unit.passing("x"))
+            await elsewhere()
             transaction.on_commit(lambda: unit.wrong.append("hook after a rollback"))
             raise LookupError
 
@@ -104,15 +113,18 @@ async def savepoints(unit):
         await Author.objects.acreate(name=unit.row("outer"))
         async with transaction.atomic():
             await Author.objects.acreate(name=unit.row("inner"))
+            await elsewhere()
         with contextlib.suppress(LookupError):
             async with transaction.atomic():
                 await Author.objects.acreate(name=unit.passing("undone"))
+                await elsewhere()
                 raise LookupError
         unit.whole = True
 
 
 async def breaks(unit):
     async for author in fixed().aiterator(chunk_size=2):
+        await elsewhere()
         if author.name == FIXED[2]:
             break
     else:
@@ -123,6 +135,7 @@ async def breaks_in_a_block(unit):
     async with transaction.atomic():
         await Author.objects.acreate(name=unit.row("a"))
         async for _ in fixed().aiterator(chunk_size=2):
+            await elsewhere()
             break
         unit.whole = True
 
@@ -130,6 +143,7 @@ async def breaks_in_a_block(unit):
 async def gathers(unit):
     async def write(part):
         with unit.run():
+            await elsewhere()
             await Author.objects.acreate(name=unit.row(part))
 
     async with transaction.atomic():
@@ -142,6 +156,7 @@ async def gathers_blocks(unit):
         with unit.run():
             async with transaction.atomic():
                 await Author.objects.acreate(name=unit.row(part))
+                await elsewhere()
 
     async with transaction.atomic():
         await asyncio.gather(write("a"), write("b"))
@@ -153,7 +168,7 @@ async def groups_blocks(unit):
         with unit.run():
             async with transaction.atomic():
                 await Author.objects.acreate(name=unit.row(part))
-                await asyncio.sleep(0)
+                await elsewhere()
 
     async with transaction.atomic():
         async with asyncio.TaskGroup() as group:
@@ -190,6 +205,7 @@ async def calls_back(unit):
 
     async def callback():
         unit.called.append("hook")
+        await elsewhere()
 
     async with transaction.atomic():
         await Author.objects.acreate(name=unit.row("a"))
@@ -269,9 +285,7 @@ async def uploads(request, number):
     return HttpResponse(str(number))
 
 
-VIEWS_ONLY = {
-    view.__name__: view for view in (in_view_thread, streams, streams_sync, uploads)
-}
+VIEWS_ONLY = {view.__name__: view for view in (in_view_thread, streams, streams_sync, uploads)}
 
 
 urlpatterns = [
