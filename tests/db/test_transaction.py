@@ -240,6 +240,23 @@ async def test_with_autocommit_off_a_task_keeps_one_transaction_until_it_commits
     await assert_all_back()
 
 
+async def test_autocommit_that_a_task_leaves_off_is_not_the_next_ones(
+    extra_alias: Callable[..., str], run_task: Callable[..., Any]
+) -> None:
+    """Its writes would be rolled back without a word."""
+    alias = extra_alias("one", OPTIONS={"pool": {"max_size": 1}})
+
+    async def leaves_it_off() -> None:
+        await bridge.run(transaction.set_autocommit, False, alias)
+
+    await run_task(leaves_it_off())
+    async with onloop.scope():
+        await Author.objects.using(alias).abulk_create([Author(name="Ann")])
+    async with onloop.scope():  # over another connection
+        assert await anames("default") == ["Ann"]
+    await assert_all_back(alias)
+
+
 async def test_what_a_scope_leaves_uncommitted_with_autocommit_off_is_rolled_back() -> None:
     def work() -> None:
         transaction.set_autocommit(False)

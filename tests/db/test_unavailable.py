@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from onloop import bridge
 from onloop.db.errors import DatabaseUnavailable
@@ -132,4 +132,20 @@ async def test_a_back_end_killed_inside_of_a_block_ends_it_and_the_pool_recovers
                 outsider.execute("SELECT pg_terminate_backend(%s)", [pid])
             await Author.objects.acreate(name="Bob")
     assert await anames() == []
+    await assert_all_back()
+
+
+@pytest.mark.only_on("postgresql")
+async def test_a_back_end_killed_before_a_server_side_cursor_is_closed_is_one_of_djangos_errors(
+    db_clean: TestDatabases,
+) -> None:
+    def work() -> None:
+        with connection.chunked_cursor() as cursor:
+            cursor.execute("SELECT 1")
+            with db_clean.connect() as outsider:
+                pid = connection.connection.info.backend_pid
+                outsider.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    with pytest.raises(OperationalError):
+        await bridge.run(work)
     await assert_all_back()

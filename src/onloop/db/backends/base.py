@@ -328,7 +328,9 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
         unclean, self._unclean = self._unclean, False
         leftovers, self._leftovers = self._leftovers, None
         self._pinned = False
-        broken = self.in_atomic_block
+        # With autocommit switched off, the next one's writes would never be committed.
+        as_set = self.autocommit is self.settings_dict["AUTOCOMMIT"]
+        broken = self.in_atomic_block or not as_set
         for reference in cursors.values():
             cursor = reference()
             if cursor is not None:

@@ -154,8 +154,14 @@ class WatchedServerCursor(WatchedPsycopgCursor):
 
     def close(self) -> None:
         if _can_wait():
+            owner = self.owner
             try:
-                super().close()
+                if owner is None:
+                    super().close()
+                else:
+                    # Django wraps no errors of `close`, and most cursors have none.
+                    with owner.wrap_database_errors:
+                        super().close()
                 return
             finally:
                 self.abandon()
