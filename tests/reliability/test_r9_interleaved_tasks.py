@@ -1,0 +1,165 @@
+"""R9: 10,000 interleaved tasks: 0 leaks of transaction, session setting, user or language
+between them.
+
+The short form runs 1,000 tasks, 60 at a time, on a pool of 8; the full one 10,000. Each puts on
+a language, a time zone, and in its transaction an isolation level and three session settings
+(SET LOCAL; on PostgreSQL), as a bare task, in a scope or as the request of a user, and looks
+for its own in children, threads, a scope inside of the block and after it. A fifth of them is
+cancelled, a seventh fails, and some end with autocommit switched off.
+"""
+
+import asyncio
+
+import pytest
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import override_settings
+from django.utils import translation
+
+from onloop.asgi import get_asgi_application
+from onloop.db import scope, turn
+from onloop.db.backends.base import ScopedWrapper
+from onloop.db.scope import Scope
+from tests.reliability import crowd
+from tests.reliability.findings import Findings, Found, TheRule, pool_of
+from tests.reliability.scale import LONG_S, size
+
+pytestmark = pytest.mark.timeout(LONG_S)
+
+COUNT = size(1_000, full=10_000)
+AT_ONCE = 60
+POOL = 8
+
+
+@pytest.fixture
+def crowded(db_clean, tmp_path):
+    """`await crowded(seed)`: run, apply the rule, judge."""
+
+    async def run(seed, count=COUNT, *, patience_s=5.0):
+        findings = Findings(f"R9, seed {seed}")
+        with (
+            pool_of(POOL, timeout=6 * patience_s),
+            override_settings(ROOT_URLCONF=crowd.__name__),
+        ):
+            harness = crowd.Crowd(
+                seed,
+                get_asgi_application(),
+                count=count,
+                at_once=AT_ONCE,
+                # Each of POOL blocks that waits for a second connection would wait for ever.
+                spare_connections=connection.vendor == "sqlite",
+                stop_early=patience_s < 1,
+            )
+            async with TheRule(findings, tmp_path, timeout_s=patience_s):
+                await harness.run(findings)
+        findings.judge()
+        return findings
+
+    return run
+
+
+async def test_nothing_of_a_task_is_found_in_another(crowded):
+    findings = await crowded(0)
+    assert findings.counts["inside at once, at most"] > (POOL if COUNT > 100 else 1) // 2
+    assert findings.counts["lived"] > COUNT // 2
+
+
+# --- the harness finds what is broken on purpose ----------------------------------------------
+
+
+@pytest.fixture
+def found(crowded):
+    """`await found()`: the kinds of faults that a small run finds."""
+
+    async def run():
+        with pytest.raises(Found) as caught:
+            await crowded(0, 200, patience_s=0.1)
+        print(caught.value)
+        return caught.value.kinds
+
+    return run
+
+
+async def test_a_wrapper_that_all_tasks_share_is_found(found, monkeypatch):
+    shared = Scope(asyncio.current_task())
+    find = scope.current_scope
+
+    def current():
+        name = asyncio.current_task().get_name()
+        return shared if name.startswith("member") else find()
+
+    monkeypatch.setattr(scope, "current_scope", current)
+    kinds = await found()
+    shared.release()
+    assert kinds["leak of transaction"] or kinds["leak of uncommitted rows"], kinds
+
+
+async def test_a_block_that_every_task_joins_is_found(found, monkeypatch):
+    """As if membership were looked up when a query runs, not when its task was made."""
+    open_blocks = []
+    innermost = turn.innermost
+
+    def latest(alias=None):
+        node = innermost(alias)
+        if node is not None:
+            open_blocks.append(node)
+        elif open_blocks and not open_blocks[-1].ended:
+            return open_blocks[-1]
+        return node
+
+    monkeypatch.setattr(turn, "innermost", latest)
+    kinds = await found()
+    assert kinds["leak of transaction"], kinds
+
+
+@pytest.mark.only_on("postgresql")
+async def test_a_session_setting_that_outlives_its_transaction_is_found(found, monkeypatch):
+    begin = crowd.Member.begin
+
+    def for_the_session(self):
+        begin(self)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('onloop.who', %s, false)", [str(self.number)])
+
+    monkeypatch.setattr(crowd.Member, "begin", for_the_session)
+    assert "leak of session settings" in await found()
+
+
+async def test_a_connection_that_comes_back_with_autocommit_off_is_found(found, monkeypatch):
+    """The next one's rows are in a transaction that it knows nothing of."""
+    hand_back = ScopedWrapper._hand_back
+
+    def as_it_is(self, connection):
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]
+        hand_back(self, connection)
+
+    monkeypatch.setattr(ScopedWrapper, "_hand_back", as_it_is)
+    assert await found()
+
+
+async def test_a_language_that_all_tasks_share_is_found(found, monkeypatch):
+    worn = []
+    monkeypatch.setattr(translation, "activate", worn.append)
+    monkeypatch.setattr(translation, "get_language", lambda: worn[-1])
+    assert "leak of language" in await found()
+
+
+async def test_a_rollback_that_commits_is_found(found, monkeypatch):
+    monkeypatch.setattr(BaseDatabaseWrapper, "_rollback", BaseDatabaseWrapper._commit)
+    assert "leak of uncommitted rows" in await found()
+
+
+async def test_a_user_who_is_anothers_is_found(found, monkeypatch):
+    from django.contrib.auth import get_user
+
+    seen = {}
+
+    def cached(request):
+        return seen.setdefault("user", get_user(request))
+
+    async def acached(request):
+        return cached(request)
+
+    monkeypatch.setattr("django.contrib.auth.middleware.auser", acached)
+    monkeypatch.setattr("django.contrib.auth.middleware.get_user", cached)
+    assert "leak of user" in await found()
