@@ -29,8 +29,8 @@ from tests.asgi.client import Exchange
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings
 from tests.reliability.random_cancels import AtWait
+from tests.reliability.scale import HANG_S
 
-HANG_S = 60
 LANGUAGES = ["de", "fr", "es", "pl", "ja"]
 ZONES = ["Europe/Berlin", "Asia/Tokyo", "America/Lima", "Africa/Lagos", "Pacific/Auckland"]
 # Not "serializable": failures that are nobody's fault would have to be told from others.
@@ -164,7 +164,10 @@ class Member:
             await bridge.run(self.look_outside)
             await self.step()
             await asyncio.gather(*(bridge.run(self.look_outside) for _ in range(3)))
+            # In autocommit mode: lost, if somebody left that off.
+            kept = await Author.objects.acreate(name=f"{self.number} kept")
             await self.step()
+            self.expect("autocommit", await Author.objects.filter(pk=kept.pk).aexists(), True)
             await bridge.run(self.look_outside)
 
     async def without_autocommit(self) -> None:

@@ -28,8 +28,8 @@ from tests.db.eventually import eventually
 from tests.db.helpers import afetch
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings
+from tests.reliability.scale import HANG_S
 
-HANG_S = 60
 FIXED = [f"fixed {n}" for n in range(20)]
 # What the driver and Django say of a connection that is gone.
 CLEAR = (OperationalError, InterfaceError)
