@@ -220,6 +220,7 @@ class Crowd:
         at_once: int,
         spare_connections: bool,
         stop_early: bool = False,
+        threads: bool = True,
     ) -> None:
         self.chance = random.Random(seed)
         self.application = application
@@ -227,6 +228,7 @@ class Crowd:
         self.at_once = at_once
         self.spare_connections = spare_connections
         self.stop_early = stop_early
+        self.threads = threads
         self.users: list[tuple[str, str]] = []
         self.members: dict[int, Member] = {}
         self.findings: Findings
@@ -267,12 +269,12 @@ class Crowd:
         member = self.members[number] = Member(number, self)
         works = [
             member.in_a_block,
-            member.with_children,
             member.with_a_scope_inside,
             member.outside,
             member.without_autocommit,
-            member.as_request,
         ]
+        if self.threads:
+            works += [member.with_children, member.as_request]
         work = self.chance.choice(works)
         coro: Any = self._in_scope(member, work) if number % 2 else member.live(work)
         if number % 5 == 0:

@@ -70,6 +70,9 @@ def pool_of(max_size: int, *, alias: str = "default", **options: Any) -> Iterato
     settings = connections.settings[alias]
     before = settings["OPTIONS"]
     settings["OPTIONS"] = {**before, "pool": {"max_size": max_size, **options}}
+    if connections[alias].vendor == "sqlite":
+        # How long writers queue depends on the machine, and decides nothing here.
+        settings["OPTIONS"]["timeout"] = 30
     close_pools()
     try:
         yield

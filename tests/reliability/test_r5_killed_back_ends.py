@@ -109,7 +109,8 @@ async def test_a_pool_that_lends_dead_connections_is_found(found, monkeypatch):
 
 
 async def test_a_pool_that_does_not_count_a_broken_connection_out_is_found(found, monkeypatch):
-    monkeypatch.setattr(Pool, "_free_slot", lambda self: None)
+    # Closed, and its slot forgotten.
+    monkeypatch.setattr(Pool, "discard", lambda self, connection: connection.close())
     assert "slot lost" in await found()
 
 

@@ -264,7 +264,7 @@ class Borrowed:
         await self._task
 
     async def throw_away(self) -> None:
-        self._how = _kill
+        self._how = _throw_away
         await self.give_back()
 
 
@@ -272,6 +272,6 @@ def _close(wrapper: Any) -> None:
     wrapper.close()
 
 
-def _kill(wrapper: Any) -> None:
-    wrapper._unclean = True
+def _throw_away(wrapper: Any) -> None:
+    wrapper.set_autocommit(False)  # so that nobody else can use it
     wrapper.close()
