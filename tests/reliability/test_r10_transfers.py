@@ -1,6 +1,6 @@
 """R10: 10,000 transfers under kills, restarts, cancels: the sum never changes.
 
-The short form carries out 250 transfers for each of 3 seeds on a pool of 5, between six
+The short form carries out 150 transfers for each of 3 seeds on a pool of 5, between six
 accounts and 8 at a time; the full one 10,000. They wait for each other's rows, deadlock, fail
 to serialize, are cancelled, timed out, fail, and (PostgreSQL) lose a back end at every fortieth
 step. An outsider adds up the balances after every tenth transfer, while the others go on, and
@@ -26,7 +26,7 @@ from tests.reliability.scale import LONG_S, SEEDS, size
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
-COUNT = size(250, full=10_000)
+COUNT = size(150, full=10_000)
 
 
 @pytest.fixture

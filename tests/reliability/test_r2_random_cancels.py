@@ -1,7 +1,7 @@
 """R2: 10,000 requests cancelled at random, 3 seeds, pools of 1, 4, 10, asyncio and uvloop,
 lowest and highest Python: 0 slots lost, 0 cancels swallowed.
 
-The short form runs 250 units of work for each seed and pool, half of them requests, half tasks;
+The short form runs 200 units of work for each seed and pool, half of them requests, half tasks;
 the full one 10,000. A unit is one of sixteen works (queries, transactions, savepoints, broken
 loops over server-side cursors, `gather`, thread hops, streams, uploads, ...), cancelled by the
 server, by its client's leaving or by a time-out at a random wait.
@@ -25,7 +25,7 @@ from tests.reliability.scale import LONG_S, SEEDS, size
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
-COUNT = size(250, full=10_000)
+COUNT = size(200, full=10_000)
 
 
 @pytest.fixture

@@ -38,14 +38,14 @@ PLACES = {
     "grow for a block": (windows.commit, f"{OURS}._open"),
     "connect": (windows.query, f"{BASE}.init_connection_state"),
     "enter": (windows.commit, "onloop.db.transaction._enter_whole"),
-    "leave": (windows.commit, "onloop.db.transaction._leave_in_turn"),
+    "leave": (windows.commit, "onloop.db.leaving._end_in_turn"),
     "commit": (windows.commit, f"{BASE}._commit"),
     "rollback": (windows.roll_back, f"{BASE}._rollback"),
     "savepoint": (windows.savepoint, f"{BASE}._savepoint"),
     "release of a savepoint": (windows.savepoint, f"{BASE}._savepoint_commit"),
     "rollback to a savepoint": (windows.savepoint, f"{BASE}._savepoint_rollback"),
     "taking the turn": (windows.savepoint, "onloop.db.turn.Turn.acquire"),
-    "leaving the turn": (windows.savepoint, "onloop.db.turn.Turn.release"),
+    "leaving the turn": (windows.savepoint, "onloop.db.turn.Turn.__exit__"),
     "closing a cursor": (windows.query, "onloop.db.backends.cursors.WatchedCursor.close"),
 }
 ON_SQLITE = {

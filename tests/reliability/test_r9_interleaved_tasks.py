@@ -1,7 +1,7 @@
 """R9: 10,000 interleaved tasks: 0 leaks of transaction, session setting, user or language
 between them.
 
-The short form runs 1,000 tasks, up to 60 at a time, on a pool of 8; the full one 10,000. Each
+The short form runs 600 tasks, up to 60 at a time, on a pool of 8; the full one 10,000. Each
 puts on a language, a time zone, and in its transaction an isolation level and three session
 settings (SET LOCAL; on PostgreSQL), as a bare task, in a scope or as the request of a user, and
 looks for its own in children, threads, a scope inside of the block and after it. A fifth of
@@ -17,7 +17,8 @@ from django.test import override_settings
 from django.utils import translation
 
 from onloop.asgi import get_asgi_application
-from onloop.db import scope, turn
+from onloop.db import node as nodes
+from onloop.db import scope
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
 from tests.reliability import crowd
@@ -26,7 +27,7 @@ from tests.reliability.scale import LONG_S, size
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
-COUNT = size(1_000, full=10_000)
+COUNT = size(600, full=10_000)
 AT_ONCE = {"postgresql": 60, "sqlite": 20}  # who writes to SQLite waits for all others
 POOL = 8
 
@@ -99,9 +100,9 @@ async def test_a_wrapper_that_all_tasks_share_is_found(found, monkeypatch):
 async def test_a_block_that_every_task_joins_is_found(found, monkeypatch):
     """As if membership were looked up when a query runs, not when its task was made."""
     open_blocks = []
-    innermost = turn.innermost
+    innermost = nodes.innermost
 
-    def latest(alias=None):
+    def latest(alias):
         node = innermost(alias)
         if node is not None:
             open_blocks.append(node)
@@ -109,7 +110,7 @@ async def test_a_block_that_every_task_joins_is_found(found, monkeypatch):
             return open_blocks[-1]
         return node
 
-    monkeypatch.setattr(turn, "innermost", latest)
+    monkeypatch.setattr(nodes, "innermost", latest)
     kinds = await found(threads=False)
     assert kinds["leak of transaction"]
 
@@ -136,7 +137,12 @@ async def test_a_connection_that_comes_back_with_autocommit_off_is_found(found, 
         hand_back(self, connection)
 
     monkeypatch.setattr(ScopedWrapper, "_hand_back", as_it_is)
-    assert "leak of autocommit" in await found()
+    if connection.vendor == "postgresql":
+        from onloop.db.backends.postgresql.connection import LoopConnection
+
+        monkeypatch.setattr(LoopConnection, "restore", lambda self: None)
+    kinds = await found()
+    assert kinds["leak of autocommit"] or kinds["error without a cause"]
 
 
 async def test_a_language_that_all_tasks_share_is_found(found, monkeypatch):

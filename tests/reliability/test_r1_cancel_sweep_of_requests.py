@@ -1,0 +1,74 @@
+"""R1, for requests: an upload, streams and views of every kind, cancelled at each wait.
+
+Once by the server's `task.cancel()`, at each of a request's waits, once and twice, before and
+after what it waits for is there. The rule for a transaction is R1's. This is the full form, but
+for consumers of sockets, which there are none of yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.test import override_settings
+
+from onloop.asgi import get_asgi_application
+from onloop.db import pools
+from onloop.testing import LeakLedger
+from tests.asgi.client import Exchange
+from tests.project.library.models import Author
+from tests.reliability import works
+from tests.reliability.random_cancels import rows_seen_from_outside
+from tests.reliability.works import Unit
+
+BODY = [b"part " * 20, b"x" * 5000, b"end"]
+
+
+@pytest.fixture
+def swept_request(db_clean, cancel_sweep, tmp_path):
+    """`await swept_request("name of a work or view")`: the sweep, with all checks."""
+
+    async def swept(name):
+        await Author.objects.abulk_create(Author(name=each) for each in works.FIXED)
+        application = get_asgi_application()
+        ledger = LeakLedger(temp_folder=tmp_path, databases=["default"])
+        works.units.clear()
+
+        def scenario():
+            number = len(works.units)
+            works.units[number] = Unit(number, name)
+            path = f"/work/{number}/" if name in works.WORKS else f"/{name}/{number}/"
+            upload = {"method": "POST", "body": BODY} if name == "uploads" else {}
+            exchange = Exchange(application, path, **upload)
+            return exchange._serve()
+
+        async def prepare():
+            if not ledger.started:
+                await Author.objects.acount()
+                ledger.start()
+
+        async def check(outcome):
+            unit = works.units[len(works.units) - 1]
+            async with asyncio.timeout(10):
+                while unit.running:  # the thread of a sync view goes on
+                    await asyncio.sleep(0.001)
+            await ledger.averify()
+            rows = rows_seen_from_outside(db_clean).get(unit.number, set())
+            assert rows == (unit.written if unit.whole else set())
+            assert unit.wrong == []
+            for pool in pools.pools_of(asyncio.get_running_loop()):
+                stats = pool.stats()
+                assert stats["pool_size"] == stats["pool_available"], stats
+
+        with override_settings(ROOT_URLCONF=works.__name__):
+            sweep = await cancel_sweep(scenario, prepare=prepare, check=check)
+            print(f"R1, {name}: {sweep}")
+            return sweep
+
+    return swept
+
+
+@pytest.mark.parametrize("name", ["commits", "savepoints", "gathers_blocks", *works.VIEWS_ONLY])
+async def test_a_request_that_is_cancelled_at_any_of_its_waits(swept_request, name):
+    sweep = await swept_request(name)
+    assert sweep.runs > 4
