@@ -72,7 +72,7 @@ def pool_of(max_size: int, *, alias: str = "default", **options: Any) -> Iterato
     settings["OPTIONS"] = {**before, "pool": {"max_size": max_size, **options}}
     if connections[alias].vendor == "sqlite":
         # How long writers queue depends on the machine, and decides nothing here.
-        settings["OPTIONS"]["timeout"] = 30
+        settings["OPTIONS"]["timeout"] = options.get("timeout", 30)
     close_pools()
     try:
         yield

@@ -1,11 +1,11 @@
 """R9: 10,000 interleaved tasks: 0 leaks of transaction, session setting, user or language
 between them.
 
-The short form runs 600 tasks, up to 60 at a time, on a pool of 8; the full one 10,000. Each
-puts on a language, a time zone, and in its transaction an isolation level and three session
-settings (SET LOCAL; on PostgreSQL), as a bare task, in a scope or as the request of a user, and
-looks for its own in children, threads, a scope inside of the block and after it. A fifth of
-them is cancelled, a seventh fails, and some end with autocommit switched off.
+The short form runs 600 tasks, up to 60 at a time, on a pool of 8 (SQLite: 20 and 40); the full
+one 10,000. Each puts on a language, a time zone, and in its transaction an isolation level and
+three session settings (SET LOCAL; on PostgreSQL), as a bare task, in a scope or as the request
+of a user, and looks for its own in children, threads, a scope inside of the block and after it.
+A fifth of them is cancelled, a seventh fails, and some end with autocommit switched off.
 """
 
 import asyncio
@@ -29,7 +29,9 @@ pytestmark = pytest.mark.timeout(LONG_S)
 
 COUNT = size(600, full=10_000)
 AT_ONCE = {"postgresql": 60, "sqlite": 20}  # who writes to SQLite waits for all others
-POOL = 8
+# Where a block opens a scope of its own inside, it holds two connections: with fewer than twice
+# as many as there are tasks, all of them could wait for a second one for ever.
+POOL = {"postgresql": 8, "sqlite": 40}
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def crowded(db_clean, tmp_path):
     async def run(seed, count=COUNT, *, patience_s=5.0, threads=True):
         findings = Findings(f"R9, seed {seed}")
         with (
-            pool_of(POOL, timeout=6 * patience_s),
+            pool_of(POOL[connection.vendor], timeout=6 * patience_s),
             override_settings(ROOT_URLCONF=crowd.__name__),
         ):
             harness = crowd.Crowd(
@@ -47,7 +49,6 @@ def crowded(db_clean, tmp_path):
                 get_asgi_application(),
                 count=count,
                 at_once=AT_ONCE[connection.vendor],
-                # Each of POOL blocks that waits for a second connection would wait for ever.
                 spare_connections=connection.vendor == "sqlite",
                 stop_early=patience_s < 1,
                 threads=threads,
@@ -62,7 +63,7 @@ def crowded(db_clean, tmp_path):
 
 async def test_nothing_of_a_task_is_found_in_another(crowded):
     findings = await crowded(0)
-    assert findings.counts["inside at once, at most"] > (POOL if COUNT > 100 else 1) // 2
+    assert findings.counts["inside at once, at most"] > 4
     assert findings.counts["lived"] > COUNT // 2
 
 
