@@ -1,7 +1,7 @@
 """R9: 10,000 interleaved tasks: 0 leaks of transaction, session setting, user or language
 between them.
 
-The short form runs 600 tasks, up to 60 at a time, on a pool of 8 (SQLite: 20 and 40); the full
+The short form runs 400 tasks, up to 60 at a time, on a pool of 8 (SQLite: 20 and 40); the full
 one 10,000. Each puts on a language, a time zone, and in its transaction an isolation level and
 three session settings (SET LOCAL; on PostgreSQL), as a bare task, in a scope or as the request
 of a user, and looks for its own in children, threads, a scope inside of the block and after it.
@@ -27,7 +27,7 @@ from tests.reliability.scale import LONG_S, size
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
-COUNT = size(600, full=10_000)
+COUNT = size(400, full=10_000)
 AT_ONCE = {"postgresql": 60, "sqlite": 20}  # who writes to SQLite waits for all others
 # Where a block opens a scope of its own inside, it holds two connections: with fewer than twice
 # as many as there are tasks, all of them could wait for a second one for ever.
@@ -42,7 +42,9 @@ def crowded(db_clean, tmp_path):
         findings = Findings(f"R9, seed {seed}")
         with (
             pool_of(POOL[connection.vendor], timeout=6 * patience_s),
-            override_settings(ROOT_URLCONF=crowd.__name__),
+            override_settings(
+                ROOT_URLCONF=crowd.__name__, ONLOOP={"TURN_TIMEOUT": 6 * patience_s}
+            ),
         ):
             harness = crowd.Crowd(
                 seed,
