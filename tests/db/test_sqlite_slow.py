@@ -14,6 +14,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 
 from onloop.db.backends.sqlite3.inline import Budget, Kind, SlowTexts, kind_of
+from onloop.db.scope import Scope, current_scope
 from tests.project.library.models import Author
 
 from .helpers import afetch, anames, assert_all_back
@@ -167,6 +168,21 @@ async def test_in_a_thread_a_slow_select_blocks_the_thread_as_ever(probe: Probe)
         assert await asyncio.to_thread(in_thread) == [(EACH,)]
     assert probe.in_worker == EACH
     assert not used_worker(probe)
+
+
+async def test_a_thread_that_is_lent_a_scope_runs_a_slow_select_once(probe: Probe) -> None:
+    def in_thread(scope: Scope) -> list[Any]:
+        with scope.lend(), connection.cursor() as cursor:
+            cursor.execute(COUNT)
+            return cursor.fetchall()
+
+    async with inline_ms(NO_TIME_MS):
+        scope = current_scope()
+        assert scope is not None
+        assert await asyncio.to_thread(in_thread, scope) == [(EACH,)]
+    assert (probe.on_loop, probe.in_worker) == (0, EACH)
+    assert not used_worker(probe)
+    await assert_all_back()
 
 
 async def test_a_progress_handler_of_the_users_own_stays_in_place(probe: Probe) -> None:
