@@ -62,19 +62,25 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
         connection = self.connection
         if not isinstance(connection, LoopSQLiteConnection):
             return super().execute(query, params)  # a connection class of the user's own
-        with connection.turn:
-            if connection.busy_s is None:
-                return super().execute(query, params)
-            try:
+        try:
+            with connection.turn:
+                if connection.busy_s is None:
+                    return super().execute(query, params)
                 try:
-                    return self._perform(query, params)
-                except sqlite3.OperationalError as exc:
-                    if not can_wait(exc, connection):
-                        raise
-                return call_when_free(connection, partial(self._perform, query, params))
-            except asyncio.CancelledError as exc:
-                self._cancelled(exc)
-                raise
+                    try:
+                        return self._perform(query, params)
+                    except sqlite3.OperationalError as exc:
+                        if not can_wait(exc, connection):
+                            raise
+                    return call_when_free(connection, partial(self._perform, query, params))
+                except asyncio.CancelledError as exc:
+                    self._cancelled(exc)
+                    raise
+        except Exception:
+            raise
+        except BaseException:
+            self._interrupted()  # while it waited for the turn
+            raise
 
     def _perform(self, query: Any, params: Any) -> Any:
         """Execute inline, or in a worker if the text is known to be slow or proves to be."""
