@@ -205,9 +205,7 @@ async def test_who_is_cancelled_as_it_is_given_the_turn_passes_it_on(ruled):
 
 
 async def hand_over_places(findings):
-    from onloop.db.backends.sqlite3.connection import writers_of
-
-    queue = writers_of(str(connection.settings_dict["NAME"]))
+    queue = await bridge.run(lambda: connection._writers)
 
     async def write():
         async with onloop.scope(), transaction.atomic():
