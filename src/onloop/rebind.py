@@ -187,6 +187,8 @@ TABLE: tuple[Binding, ...] = (
     # What else is Onloop's.
     Binding("asgiref.sync", "AsyncToSync.__call__", call_async_to_sync, "ours"),
     Binding("asgiref.sync", "SyncToAsync.__call__", call_sync_to_async, "ours"),
+    Binding("django.core.handlers.base", "BaseHandler.make_view_atomic",
+            transaction.make_view_atomic, "ours"),
     Binding("django.contrib.auth.hashers", "get_hasher", get_hasher, "ours", app=_AUTH),
     Binding("django.db.models", "QuerySet.alist", queryset.alist, "ours", added=True),
     Binding("django.db.models", "Manager.alist", queryset.manager_alist, "ours", added=True),

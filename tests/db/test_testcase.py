@@ -177,7 +177,7 @@ def test_two_databases_have_a_transaction_each() -> None:
         await Author.objects.acreate(name="default")
         await Author.objects.using("other").acreate(name="other")
         seen = await asyncio.gather(anames(), anames("other"))
-        assert seen, [["default"] == ["other"]]
+        assert seen == [["default"], ["other"]]
 
     assert_passes(case(databases={"default", "other"}, test_1=test, test_2=test), 2)
     assert names() == []

@@ -20,7 +20,6 @@ from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import response_for_exception
 from django.core.signals import setting_changed
-from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
@@ -30,6 +29,7 @@ from onloop.asgi.places import Place, place_of
 from onloop.bridge import await_
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.scope import current_scope
+from onloop.db.transaction import make_view_atomic
 
 logger = logging.getLogger("django.request")
 
@@ -41,6 +41,8 @@ Handler = Callable[[HttpRequest], Any]
 
 class Chain(BaseHandler):
     """Mixin for a handler: Django's rules for middleware, in one bridge."""
+
+    make_view_atomic = make_view_atomic
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the chain from `settings.MIDDLEWARE`."""
@@ -131,14 +133,6 @@ class Chain(BaseHandler):
         if asyncio.iscoroutine(response) and (place == "awaited" or atomic is view):
             return await_(response)
         return response
-
-    def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Honour `ATOMIC_REQUESTS`, for async views too."""
-        exempt = getattr(view, "_non_atomic_requests", ())
-        for alias, settings_dict in connections.settings.items():
-            if settings_dict["ATOMIC_REQUESTS"] and alias not in exempt:
-                view = transaction.atomic(using=alias)(view)
-        return view
 
     def _forget_places(self, *, setting: str, **kwargs: Any) -> None:
         if setting == "ONLOOP":

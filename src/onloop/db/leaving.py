@@ -48,7 +48,13 @@ def leave(
     replaced, unless by a cancellation.
     """
     alias = self.using or DEFAULT_DB_ALIAS
+    test = self._from_testcase  # type: ignore[attr-defined]
+    if test:
+        nodes.stand_in(alias, None)  # what the test has left open ends with it
     node = _node_of(self, alias)
+    if test and node is not None and not node.ended:
+        _leave_test(self, node, exc_type, exc, tb)
+        return
     before = nodes.blocks()
     if node is None or node.ended:
         if node is not None:
@@ -80,6 +86,37 @@ def leave(
         raise cancelled
     finally:
         del cancelled  # no cycle of exception, traceback and this frame
+
+
+def _leave_test(
+    self: Atomic,
+    node: Node,
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    tb: TracebackType | None,
+) -> None:
+    """The end of a test, which has its own outcome by now and is rolled back in any case.
+
+    Nothing may stop it: `TestCase` would not go on to end its blocks of other databases, nor
+    pytest-django to end the test case, and the tests that follow would be in the wrong.
+    """
+    problem: Exception | None = None
+    try:
+        node.turn.acquire(node, leaving=True)
+    except TurnTimeout as timeout:
+        problem = timeout
+        _abandon(node)
+    else:
+        try:
+            _end_in_turn(self, node, exc_type, exc, tb, None)
+        except TransactionManagementError as error:
+            problem = error
+        finally:
+            node.turn.__exit__()
+    finally:
+        nodes.set_root(node.alias, node.outer)
+    if problem is not None:
+        logger.warning("A test has left something behind, which is undone. %s", problem)
 
 
 def _node_of(self: Atomic, alias: str) -> Node | None:
@@ -208,6 +245,8 @@ def _end_in_turn(
         problem = _end_inner_blocks(node)
     if exc_type is not None:
         problem = None  # it rolls back, and says why
+    elif self._from_testcase:  # type: ignore[attr-defined]
+        pass  # rolled back in any case
     elif problem is None and wrapper.needs_rollback and wrapper.cancellation is not None:
         problem = _swallowed(node, wrapper.cancellation)
     if problem is not None:
@@ -279,7 +318,15 @@ def _abandon(node: Node) -> None:
     """End a block that cannot be rolled back: there is no waiting, or not any longer."""
     wrapper = node.wrapper
     node.turn.pop(node)
-    if node.depth == 1:
+    if node.atomic._from_testcase:  # type: ignore[attr-defined]
+        # The class's block goes with the connection; the next class gets a new one.
+        outer = wrapper.atomic_blocks[: node.depth - 1]
+        wrapper.drop_connection()
+        if outer:
+            wrapper.atomic_blocks, wrapper.savepoint_ids = outer, [None] * (len(outer) - 1)
+            wrapper.in_atomic_block = wrapper.closed_in_transaction = True
+            wrapper.needs_rollback = True
+    elif node.depth == 1:
         wrapper.drop_connection()
     else:
         _trim(wrapper, node.depth - 1)

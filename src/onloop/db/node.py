@@ -47,8 +47,10 @@ class Node:
         "depth",
         "ended",
         "leaving",
+        "loop",
         "outer",
         "rollback_wanted",
+        "test",
         "turn",
         "wrapper",
     )
@@ -60,6 +62,8 @@ class Node:
         self.atomic = atomic
         # The block of the same alias around this one.
         self.outer = outer
+        # The block of the `TestCase` that was open then, if one was.
+        self.test = _roots.get(self.alias)
         self.ended = False
         # COMMIT, RELEASE or ROLLBACK is under way: too late for anybody else.
         self.leaving = False
@@ -73,10 +77,12 @@ class Node:
         self._opener_name: tuple[str, Any]
         if type(here) is Bridge:
             self._opener = weakref.ref(here.task)
+            self.loop: asyncio.AbstractEventLoop | None = here.loop
             coro = here.task.get_coro()
             self._opener_name = here.task.get_name(), getattr(coro, "__qualname__", coro)
         else:
             self._opener = threading.get_ident()
+            self.loop = None
             self._opener_name = threading.current_thread().name, None
         # `leave` looks here where the caller's context does not know the block.
         atomic.__dict__.setdefault("_onloop_nodes", []).append(self)
@@ -121,6 +127,9 @@ def innermost(alias: str) -> Node | None:
     node = _blocks.get().get(alias)
     if node is not None and not node.ended:
         return node
+    if node is not None and _roots and node.test is not _roots.get(alias):
+        # A runner may start a test in the context in which another one left a block open.
+        return _roots.get(alias)
     while node is not None and node.ended and node.opened_by_caller():
         node = node.outer
     if node is None and _roots:

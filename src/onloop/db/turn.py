@@ -6,6 +6,7 @@ of that connection; else it waits. This module must never hold its lock over a w
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from onloop.db.node import Node, innermost
 from onloop.waiting import Waiter
 
 _get_ident = threading.get_ident
+
+# Seconds until a caller that waits looks whether the loop of whom it waits for runs at all.
+STRANDED_S = 1.0
 
 
 class _Queued(NamedTuple):
@@ -102,7 +106,7 @@ class Turn:
     def _wait(self, queued: _Queued) -> None:
         node = queued.node
         try:
-            queued.waiter.wait(self.timeout_s)
+            self._wait_while_it_can_come(queued.waiter)
         except BaseException:
             if not self._abandon(queued):
                 self.__exit__()
@@ -115,6 +119,26 @@ class Turn:
                 self.__enter__()  # over for the caller, who is in the one around it now
             else:
                 node.check()
+
+    def _wait_while_it_can_come(self, waiter: Waiter[None]) -> None:
+        """Wait, but not long for a task of a loop that does not run: it may never run again."""
+        loop = self._loop_ahead()
+        if loop is not None and loop.is_closed():
+            return
+        if waiter.wait(min(self.timeout_s, STRANDED_S)) or self._stranded():
+            return
+        waiter.wait(self.timeout_s - STRANDED_S)
+
+    def _loop_ahead(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop of the task that has the turn, or that has an inner block open."""
+        holder, top = self._holder, self.top
+        if holder is not None:
+            return holder.get_loop() if isinstance(holder, asyncio.Task) else None
+        return None if top is None else top.loop
+
+    def _stranded(self) -> bool:
+        loop = self._loop_ahead()
+        return loop is not None and not loop.is_running()
 
     def __exit__(self, *exc: object) -> None:
         self._guard.acquire()
@@ -190,6 +214,12 @@ class Turn:
             holder = f"an inner atomic block that {top.opener} has open"
         else:
             holder = f"a statement of {_named(self._holder)}"
+        if self._stranded():
+            return (
+                f"The connection of the transaction on {self.alias!r} is in use by {holder}, "
+                "whose event loop does not run. Let the loop finish or cancel its tasks, as "
+                "asyncio.run() does."
+            )
         return (
             f"Waited {self.timeout_s:g} s for the connection of the transaction on "
             f"{self.alias!r}, which is in use by {holder}. A block that waits for a task of "

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
@@ -25,7 +26,7 @@ from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.options import pool_mode, pool_options
 from onloop.db.backends.sessionstate import SessionWatch
 from onloop.db.backends.shared import SharedTransaction
-from onloop.db.errors import DatabaseUnavailable
+from onloop.db.errors import DatabaseUnavailable, TurnTimeout
 from onloop.db.pool import Driver, Pool
 from onloop.db.scope import Scope, current_scope
 from onloop.db.turn import Turn
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
 
 else:
     _Base = BaseDatabaseWrapper
+
+
+# Test frameworks put another in its place, to refuse a database. It is taken here before they
+# do: the app's system checks import this module.
+_ensure_connection = BaseDatabaseWrapper.ensure_connection
 
 
 class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
@@ -209,7 +215,9 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
         self.close_at = None
 
     def ensure_connection(self) -> None:
-        if self.connection is None:
+        if BaseDatabaseWrapper.ensure_connection is not _ensure_connection:
+            self._ensure_as_patched()
+        elif self.connection is None:
             if self._calls and self.scope is not None and not self.in_atomic_block:
                 with self.wrap_database_errors:
                     self.connect()  # for `cursor()`, which has asked Django's guard
@@ -219,6 +227,22 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
         # a connection open, and `assertNumQueries` asks for it in async tests.
         if self.scope is not None and self._calls == 0:
             self._pinned = True
+
+    def _ensure_as_patched(self) -> None:
+        """Ask what `TestCase` or pytest-django has put into Django's class."""
+        try:
+            super().ensure_connection()
+        except SynchronousOnlyOperation:
+            if self.connection is None:
+                raise
+
+    def is_usable(self) -> bool:
+        """`TestCase` asks at the end of a test; by then somebody may be stuck in the block."""
+        try:
+            with self.turn:
+                return super().is_usable()
+        except TurnTimeout:
+            return False
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -356,9 +380,11 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
         connection, self.connection = self.connection, None
         pooled = self._borrowed_from is not None
         self._hand_back(connection)  # which discards, as a block is open
-        if not pooled and self.can_pool():
+        if not pooled and connection is not None and self.can_pool():
             connection.close()
         self._forget_state()
+        # Whoever still has the turn will release the old one.
+        self._turn = Turn(self.alias, self._turn.timeout_s)
 
     def _close(self) -> None:
         if self._borrowed_from is None:

@@ -15,6 +15,7 @@ from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.postgresql import session
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
+from onloop.db.backends.postgresql.creation import DatabaseCreation
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -51,6 +52,7 @@ class PostgreSQLMixin(ScopedWrapper):
     """Put it in front of a PostgreSQL wrapper of your own (PostGIS, a tenant's schema)."""
 
     Database: Any = LoopDatabase()
+    creation_class: Any = DatabaseCreation
     pool_driver = PsycopgDriver()
     session_change = staticmethod(session.session_change)
     _connection_pools: dict[str, Any]
@@ -117,6 +119,16 @@ class PostgreSQLMixin(ScopedWrapper):
             named: Any = connection.server_cursor_factory
             connection.server_cursor_factory = _watched(named)
         return connection
+
+    def drop_connection(self) -> None:
+        connection: Any = self.connection
+        if running_loop() is None and isinstance(connection, LoopConnection):
+            try:
+                # A server whose client is gone goes on with the statement, and keeps its locks.
+                connection.cancel()
+            except psycopg.Error:
+                pass  # the server is gone too
+        super().drop_connection()
 
     def in_transaction(self) -> bool:
         connection: Any = self.connection

@@ -18,7 +18,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import psycopg
 from django.core.exceptions import SynchronousOnlyOperation
@@ -52,6 +52,9 @@ class LoopConnection(psycopg.Connection[Any]):
 
     owner: Any = None
     lock: Any
+    # Backends of this process, for who wants to drop a database. One whose connection was
+    # closed in the middle of a statement stays here: it may go on for long.
+    backends: ClassVar[set[int]] = set()
     # Statements have set something up when it was opened.
     configured = False
     _opened_as: AsOpened | None = None
@@ -64,6 +67,7 @@ class LoopConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         # A `threading.Lock`, as psycopg has it, would freeze the loop if two tasks met at it.
         self.lock = Turn(None)
+        self.backends.add(self.pgconn.backend_pid)
 
     def wait(
         self,
@@ -148,14 +152,17 @@ class LoopConnection(psycopg.Connection[Any]):
         future = self._waiting
         if future is not None:
             loop = future.get_loop()
-            if running_loop() is not loop:
+            if running_loop() is not loop and loop.is_running():
                 loop.call_soon_threadsafe(self.close)
                 return
             # Before the descriptor is closed: its number may be another connection's next.
             self._waiting = None
-            loop.remove_reader(self.pgconn.socket)
-            loop.remove_writer(self.pgconn.socket)
-            _wake(future, _READY_NONE)
+            if not loop.is_closed():
+                loop.remove_reader(self.pgconn.socket)
+                loop.remove_writer(self.pgconn.socket)
+                _wake(future, _READY_NONE)
+        if not self.closed and self.pgconn.transaction_status != _ACTIVE:
+            self.backends.discard(self.pgconn.backend_pid)
         super().close()
 
     def _give_up(self) -> None:
