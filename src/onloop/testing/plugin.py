@@ -1,26 +1,90 @@
 """The pytest plugin: fixtures `leak_ledger`, `cancel_sweep`, `forced_window`, `fault_proxy`.
 
 It is loaded in every test run of an environment that has Onloop installed, so it imports
-neither Django nor a driver, and does nothing to tests that use none of its fixtures.
+neither Django nor a driver, and does nothing to tests that use none of its fixtures, except
+where pytest-django gives them a database: those it makes as they are in Django's `TestCase`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from onloop import bridge, taskfactory
 from onloop.testing import sessions
 from onloop.testing.ledger import LeakLedger
 from onloop.testing.proxy import FaultProxy
 from onloop.testing.sweep import cancel_sweep
 from onloop.testing.windows import ForcedWindow
+
+# --- tests to which pytest-django gives a database --------------------------------------------
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """Let SQLite's test databases be in memory in processes of pytest-xdist too.
+
+    Without a name for it, Django's test database is in memory. pytest-django knows that of the
+    engine `django.db.backends.sqlite3`, and makes up a path that does not exist for others.
+    """
+    if sessions.active():
+        sessions.name_memory_databases()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Run an async test in a bridge, as Django's runner does by way of `async_to_sync`.
+
+    Lazy relations, the synchronous test client and async callbacks of `on_commit` work there.
+    """
+    function = getattr(item, "obj", None)
+    if not _has_database(item) or not inspect.iscoroutinefunction(function):
+        return (yield)
+    item.obj = _bridged(function)  # type: ignore[attr-defined]
+    try:
+        return (yield)
+    finally:
+        item.obj = function  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Free what a test that was broken off holds, before pytest-django empties the tables."""
+    if _has_database(item) and sessions.active():
+        sessions.end_stranded()
+
+
+def _has_database(item: pytest.Item) -> bool:
+    """Tell whether pytest-django gives the test a database."""
+    names = getattr(item, "fixturenames", ())
+    return (
+        item.get_closest_marker("django_db") is not None
+        or not {"db", "transactional_db", "live_server"}.isdisjoint(names)
+    ) and item.config.pluginmanager.hasplugin("django")
+
+
+def _bridged(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def bridged(*args: Any, **kwargs: Any) -> Any:
+        taskfactory.install_task_factory(asyncio.get_running_loop())
+        token = taskfactory.bridge_tasks.set(True)
+        try:
+            return await bridge.run(bridge.await_, function(*args, **kwargs))
+        finally:
+            taskfactory.bridge_tasks.reset(token)
+
+    return bridged
+
+
+# --- fixtures ---------------------------------------------------------------------------------
 
 
 @pytest.fixture

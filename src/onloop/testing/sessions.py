@@ -64,6 +64,25 @@ def active() -> bool:
     return conf is not None and conf.settings.configured and "onloop.db.pools" in sys.modules
 
 
+def name_memory_databases() -> None:
+    """Write down that test databases of SQLite are in memory, where no other name is given."""
+    from django.conf import settings  # noqa: PLC0415 - see the module's first lines
+    from django.db.utils import load_backend  # noqa: PLC0415
+
+    for database in settings.DATABASES.values():
+        if not database.get("ENGINE") or database.get("TEST", {}).get("NAME"):
+            continue
+        if load_backend(database["ENGINE"]).DatabaseWrapper.vendor == "sqlite":
+            database.setdefault("TEST", {})["NAME"] = ":memory:"
+
+
+def end_stranded() -> None:
+    """Undo the transactions of tasks whose event loop does not run."""
+    from onloop.db import scope  # noqa: PLC0415 - see the module's first lines
+
+    scope.end_stranded()
+
+
 # --- pools and scopes -------------------------------------------------------------------------
 
 
