@@ -1,0 +1,3 @@
+"""The tests in `site` are another project's."""
+
+collect_ignore = ["site"]

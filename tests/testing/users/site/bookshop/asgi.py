@@ -1,0 +1,6 @@
+import os
+
+from onloop.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bookshop.settings")
+application = get_asgi_application()
