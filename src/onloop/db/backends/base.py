@@ -26,7 +26,7 @@ from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.options import pool_mode, pool_options
 from onloop.db.backends.sessionstate import SessionWatch
 from onloop.db.backends.shared import SharedTransaction
-from onloop.db.errors import DatabaseUnavailable, TurnTimeout
+from onloop.db.errors import DatabaseUnavailable
 from onloop.db.pool import Driver, Pool
 from onloop.db.scope import Scope, current_scope
 from onloop.db.turn import Turn
@@ -51,8 +51,7 @@ else:
     _Base = BaseDatabaseWrapper
 
 
-# Test frameworks put another in its place, to refuse a database. It is taken here before they
-# do: the app's system checks import this module.
+# Test frameworks put another in its place; the app's system checks import this module before.
 _ensure_connection = BaseDatabaseWrapper.ensure_connection
 
 
@@ -235,14 +234,6 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
         except SynchronousOnlyOperation:
             if self.connection is None:
                 raise
-
-    def is_usable(self) -> bool:
-        """`TestCase` asks at the end of a test; by then somebody may be stuck in the block."""
-        try:
-            with self.turn:
-                return super().is_usable()
-        except TurnTimeout:
-            return False
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
 from onloop.db import transaction
+from onloop.db.errors import TurnTimeout
 from onloop.db.node import Node, innermost
 from onloop.db.scope import Scope, current_scope
 from onloop.waiting import running_loop
@@ -186,6 +187,14 @@ class SharedTransaction(_Base):
         if self.scope is not None:
             return current_scope() is self.scope
         return running_loop() is None and self._thread_ident == threading.get_ident()
+
+    def is_usable(self) -> bool:
+        """`TestCase` asks at the end of a test; by then somebody may be stuck in the block."""
+        try:
+            with self.turn:
+                return super().is_usable()
+        except TurnTimeout:
+            return False
 
     def validate_thread_sharing(self) -> None:
         if self.scope is not None:
