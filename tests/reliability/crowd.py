@@ -161,12 +161,12 @@ class Member:
 
     async def outside(self) -> None:
         with self.crowd.inside():
+            # In autocommit mode: lost, if somebody left that off. The first that it does, as a
+            # look would use such a connection up.
+            kept = await Author.objects.acreate(name=f"{self.number} kept")
             await bridge.run(self.look_outside)
             await self.step()
             await asyncio.gather(*(bridge.run(self.look_outside) for _ in range(3)))
-            # In autocommit mode: lost, if somebody left that off.
-            kept = await Author.objects.acreate(name=f"{self.number} kept")
-            await self.step()
             self.expect("autocommit", await Author.objects.filter(pk=kept.pk).aexists(), True)
             await bridge.run(self.look_outside)
 

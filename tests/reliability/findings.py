@@ -108,8 +108,6 @@ class TheRule:
             await self._ledger.averify()
         except Leaked as leaked:
             for leak in leaked.leaks:
-                if leak.kind == "descriptor" and ".sqlite3" in str(leak):
-                    continue  # SQLite closes a file only when no connection has a lock on it
                 self._findings.add(f"left behind: {leak.kind}", leak)
         for pool in pools.pools_of(asyncio.get_running_loop()):
             stats = pool.stats()

@@ -64,14 +64,12 @@ class LeakLedger:
         """Take the reading that later ones are compared with."""
         gc.collect()  # what goes by itself is not there before either
         folder = temporary_folder() if self.temp_folder is None else self.temp_folder
-        held = sessions.Held()
         self._pools, self._servers = None, {}
         if sessions.active():
             self._pools = sessions.PoolReading()
             self._servers = {alias: self._ask(alias) for alias in self._aliases()}
-            held = sessions.held_rightly(self._pools.surrounding)
         # Last, so that what asking for the first time opens (a thread, a file) is in it.
-        self._reading = Reading(folder, self.temp_prefixes, held.files)
+        self._reading = Reading(folder, self.temp_prefixes)
 
     @property
     def started(self) -> bool:

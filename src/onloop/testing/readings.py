@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,18 +48,11 @@ class Leak:
 
 
 class Reading:
-    """What the process holds now.
+    """What the process holds now. `folder`, `prefixes`: which temporary files count."""
 
-    `folder`, `prefixes`: which temporary files count. `databases`: how often files of
-    databases are open for a good reason.
-    """
-
-    def __init__(
-        self, folder: Path, prefixes: tuple[str, ...], databases: Counter[str]
-    ) -> None:
+    def __init__(self, folder: Path, prefixes: tuple[str, ...]) -> None:
         self._folder = folder
         self._prefixes = prefixes
-        self._databases = databases
         tasks, bridges = _waiting_objects()
         self._tasks = weakref.WeakSet(tasks)
         self._bridges = weakref.WeakSet(bridges)
@@ -97,24 +89,18 @@ class Reading:
                 where = Stack.from_frames(_frames_of(frame))
                 yield Leak("thread", f"{thread.name!r} ({_target(thread)}) runs in:\n{where}")
 
-    def new_descriptors(
-        self, allowed: frozenset[int], databases: Counter[str]
-    ) -> Iterator[Leak]:
-        """`allowed`: those of idle connections. `databases`: as at the first reading."""
+    def new_descriptors(self, allowed: frozenset[int], databases: Set[str]) -> Iterator[Leak]:
+        """`allowed`: those of idle connections. `databases`: files that are rightly open."""
         now = descriptors()
-        # Which descriptor of SQLite belongs to which connection cannot be told; their number
-        # can, since each connection has one. Journals come and go with what it does.
-        due = databases - self._databases
-        was = Counter(target for _, target in self._descriptors)
-        surplus = Counter(now.values()) - was - due
+        # SQLite keeps the descriptors of a closed connection for as long as the process has a
+        # lock on the file by another one (closing any would lose that), and with a write-ahead
+        # log that is always. So these tell something only once nobody has the file open.
         beside = {name + suffix for name in databases for suffix in _BESIDE_SQLITE}
         for number, target in sorted(now.items()):
-            if number in allowed or (number, target) in self._descriptors or target in beside:
+            if number in allowed or (number, target) in self._descriptors:
                 continue
-            if target in databases:
-                if not surplus[target]:
-                    continue
-                surplus[target] -= 1
+            if target in databases or target in beside:
+                continue
             yield Leak(
                 "descriptor", f"{number} is open: {_describe_descriptor(number, target)}"
             )

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +91,7 @@ class Held:
 
     pids: set[int] = field(default_factory=set)
     descriptors: set[int] = field(default_factory=set)
-    files: Counter[str] = field(default_factory=Counter)
+    files: set[str] = field(default_factory=set)
     # Those of them that may be in a transaction.
     in_transaction: set[int] = field(default_factory=set)
 
@@ -106,7 +105,7 @@ class Held:
         """Add a connection to the database `name`, which is a file's name for SQLite."""
         pgconn = getattr(connection, "pgconn", None)
         if pgconn is None:
-            self.files[str(Path(name).resolve())] += 1
+            self.files.add(str(Path(name).resolve()))
         elif not connection.closed:
             self.pids.add(pgconn.backend_pid)
             self.descriptors.add(pgconn.socket)

@@ -22,6 +22,7 @@ from onloop.db.backends.sqlite3.connection import (
     database_of,
     is_busy,
 )
+from onloop.db.backends.sqlite3.creation import DatabaseCreation
 from onloop.db.backends.sqlite3.cursor import LoopSQLiteCursor
 from onloop.db.scope import Scope
 from onloop.db.turn import Turn
@@ -66,6 +67,7 @@ class SQLiteDriver:
 class SQLiteMixin(ScopedWrapper):
     """Put it in front of a SQLite wrapper of your own (SpatiaLite)."""
 
+    creation_class: Any = DatabaseCreation
     pool_driver = SQLiteDriver()
     session_change = staticmethod(session.session_change)
     # The wrapper's transaction has the place in the queue of writers.
