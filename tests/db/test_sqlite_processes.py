@@ -29,9 +29,12 @@ PROCESSES, TASKS, ROUNDS = 3, 5, 8
 
 @pytest.mark.parametrize("mode", ["wal", "journal"])
 def test_no_row_of_three_processes_is_lost_or_doubled(
-    db_clean: TestDatabases, mode: str
+    db_clean: TestDatabases, tmp_path: Path, mode: str
 ) -> None:
-    with db_clean.file() as file:
+    # A copy: the mode of a file cannot be changed while a server of other tests has it open.
+    copied = TestDatabases("sqlite", tmp_path, None)
+    with db_clean.file() as original, copied.file() as file:
+        original.backup(file)
         file.execute(f"PRAGMA journal_mode = {'WAL' if mode == 'wal' else 'DELETE'}")
         file.execute("INSERT INTO library_tag (id, name) VALUES (1, '0')")
     options: dict[str, Any] = {"timeout": 40}
@@ -40,7 +43,11 @@ def test_no_row_of_three_processes_is_lost_or_doubled(
     writers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.db.sqlite_writer", f"p{n}", str(TASKS), str(ROUNDS)],
-            env={**os.environ, "ONLOOP_TEST_DATABASE_OPTIONS": json.dumps(options)},
+            env={
+                **os.environ,
+                **copied.environment(),
+                "ONLOOP_TEST_DATABASE_OPTIONS": json.dumps(options),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -58,7 +65,7 @@ def test_no_row_of_three_processes_is_lost_or_doubled(
     said = [writer.communicate(timeout=50) for writer in writers]
     each = TASKS * ROUNDS * 5
     assert [(out.strip(), err) for out, err in said] == [(str(each), "")] * PROCESSES
-    with db_clean.file() as file:
+    with copied.file() as file:
         names = [name for (name,) in file.execute("SELECT name FROM library_author")]
         counter = file.execute("SELECT name FROM library_tag").fetchone()[0]
         assert file.execute("PRAGMA journal_mode").fetchone()[0] == (
