@@ -31,8 +31,6 @@ from onloop.db.pool import Driver, Pool
 from onloop.db.scope import Scope, current_scope
 from onloop.db.turn import Turn
 
-__all__ = ["ScopedWrapper", "pool_options"]
-
 logger = logging.getLogger("onloop.db")
 
 if TYPE_CHECKING:
