@@ -46,7 +46,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     Lazy relations, the synchronous test client and async callbacks of `on_commit` work there.
     """
     function = getattr(item, "obj", None)
-    if not _has_database(item) or not inspect.iscoroutinefunction(function):
+    if not (
+        inspect.iscoroutinefunction(function) and _has_database(item) and sessions.active()
+    ):
         return (yield)
     item.obj = _bridged(function)  # type: ignore[attr-defined]
     try:
