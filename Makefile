@@ -62,9 +62,11 @@ test-postgresql: $(VENV)/.installed ## all tests, those of the database on Postg
 test-sqlite: $(VENV)/.installed ## the tests that use a database, on SQLite
 	$(PYTEST) --db=sqlite -m database $(ARGS)
 
+# Without those that only start processes: these have loops of their own.
 .PHONY: test-uvloop
-test-uvloop: $(VENV)/.installed ## all tests on uvloop and PostgreSQL
-	$(PYTEST) --db=postgresql --loop=uvloop $(ARGS)
+test-uvloop: $(VENV)/.installed ## the tests on uvloop and PostgreSQL
+	$(PYTEST) --db=postgresql --loop=uvloop --ignore=tests/testing/users --ignore=tests/workspace \
+	    --ignore=tests/test_servers.py --ignore=tests/test_startproject.py $(ARGS)
 
 # --- other work -------------------------------------------------------------------------------
 
