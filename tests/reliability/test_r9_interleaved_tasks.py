@@ -74,13 +74,19 @@ async def test_nothing_of_a_task_is_found_in_another(crowded):
 
 @pytest.fixture
 def found(crowded):
-    """`await found()`: the kinds of faults that a small run finds."""
+    """`await found()`: the kinds of faults that one of some small runs finds.
+
+    Who meets whom is chance, also with the same seed: a single run may miss a fault.
+    """
 
     async def run(**options):
-        with pytest.raises(Found) as caught:
-            await crowded(0, 200, patience_s=0.1, **options)
-        print(caught.value)
-        return caught.value.kinds
+        for seed in range(10):
+            try:
+                await crowded(seed, 200, patience_s=0.1, **options)
+            except Found as caught:
+                print(caught)
+                return caught.kinds
+        pytest.fail("no run has found the fault")
 
     return run
 
