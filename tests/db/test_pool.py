@@ -159,10 +159,7 @@ async def test_an_unclean_connection_is_closed_and_the_next_waiter_opens_another
     assert await waiter is not connection
 
 
-async def test_an_idle_connection_that_died_is_replaced(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("onloop.db.pool.pool.FRESH_S", 0.0)
+async def test_an_idle_connection_that_died_is_replaced() -> None:
     pooled = Pooled()
     connection = await pooled.aget()
     pooled.put(connection)

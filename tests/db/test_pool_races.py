@@ -86,10 +86,9 @@ def test_plain_threads_borrow_and_wait_by_blocking() -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("max_size", [1, 3])
 async def test_no_slot_is_lost_in_random_use_by_tasks_and_threads(
-    monkeypatch: pytest.MonkeyPatch, seed: int, max_size: int
+    seed: int, max_size: int
 ) -> None:
     """Cancelled, timed out, failed to open, broken, unclean: all at once."""
-    monkeypatch.setattr("onloop.db.pool.pool.FRESH_S", 0.0)
     chance = random.Random(seed)
     pooled = Pooled(max_size=max_size)
 

@@ -263,7 +263,6 @@ async def test_health_checks_ask_the_server_about_idle_connections(
     extra_alias: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onloop.db.pool.pool.CHECK_AFTER_S", 0.0)
-    monkeypatch.setattr("onloop.db.pool.pool.FRESH_S", 0.0)
     checked: list[Any] = []
 
     def check(connection: Any) -> None:
@@ -288,7 +287,6 @@ async def test_djangos_health_checks_are_the_drivers(
     from onloop.db.backends.postgresql.base import PsycopgDriver
 
     monkeypatch.setattr("onloop.db.pool.pool.CHECK_AFTER_S", 0.0)
-    monkeypatch.setattr("onloop.db.pool.pool.FRESH_S", 0.0)
     checked: list[Any] = []
     check = PsycopgDriver.check
 

@@ -31,11 +31,8 @@ C = TypeVar("C")
 
 _monotonic = time.monotonic
 
-# One that came back within that time has just worked: its socket is not looked at.
-FRESH_S = 0.001
-
 # `check` is called for a connection that has been idle for longer; PgBouncer's
-# `server_check_delay` is the idea.
+# `server_check_delay` is the idea. What came back a moment ago has just worked.
 CHECK_AFTER_S = 1.0
 
 
@@ -69,7 +66,7 @@ class Pool(Generic[C]):
 
         Raises `PoolTimeout` after `options.timeout` seconds, `TooManyWaiters` at once if
         `options.max_waiting` callers wait already, `DatabaseUnavailable` if the pool is closed
-        or no connection can be opened and none could come back, and what `open_` raises.
+        or no connection can be opened and none could come back, and whatever else `open_` does.
         """
         self._stats.requests += 1
         now = began = _monotonic()
@@ -96,11 +93,9 @@ class Pool(Generic[C]):
         while self._idle and not self.closed and (entry := self._pop()) is not None:
             connection = entry.connection
             if now < entry.expires_at:
-                if (unused_s := now - entry.since) < FRESH_S:
-                    return entry
                 if self.driver.is_alive(connection):
                     check = self.options.check
-                    if check is None or unused_s < CHECK_AFTER_S:
+                    if check is None or now - entry.since < CHECK_AFTER_S:
                         return entry
                     if self._passes(check, connection):
                         return entry
