@@ -17,7 +17,6 @@ from onloop import bridge
 from tests.project.library.models import Author
 
 from .conftest import Gate
-from .eventually import eventually
 from .helpers import afetch, anames, assert_all_back, names
 
 pytestmark = pytest.mark.usefixtures("db_clean")
@@ -280,16 +279,18 @@ async def test_a_block_waits_for_the_statement_of_a_thread_that_nobody_waits_for
         Author.objects.create(name="too late")
 
     left: list[asyncio.Future[Any]] = []
+    leaving = asyncio.Event()
 
     async def work() -> None:
         async with transaction.atomic():
             await Author.objects.acreate(name="goes")
             left.append(asyncio.ensure_future(asyncio.to_thread(in_thread)))
             await gate.until_waiting(1)
+            leaving.set()
             raise LookupError
 
     task = asyncio.create_task(work())
-    await eventually(lambda: left and gate.waiting())
+    await leaving.wait()
     for _ in range(3):
         await asyncio.sleep(0)
     assert not task.done()
