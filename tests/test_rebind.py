@@ -11,7 +11,11 @@ import asgiref.sync
 import django
 import pytest
 from django.contrib.sessions.backends import base, cache, cached_db, db, file, signed_cookies
+from django.core.handlers.base import BaseHandler
+from django.http import HttpResponse
+from django.test import RequestFactory
 
+import onloop
 from onloop import bridge, rebind
 from onloop.rebind import TABLE
 from tests.fresh import project
@@ -211,6 +215,39 @@ def test_what_is_bound_to_the_loop_runs_on_the_loops_thread_in_a_bridge(runner, 
         return thread == threading.get_ident(), active
 
     assert runner.run(main()) == (True, True)
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_under_djangos_own_async_handler_a_sync_view_runs_where_it_would_under_onloops(
+    runner, on_loop
+):
+    def view(request):
+        return HttpResponse(str(threading.get_ident()))
+
+    def middleware(get_response):
+        def inner(request):
+            response = get_response(request)
+            response["X-Middleware"] = threading.get_ident()
+            return response
+
+        return inner
+
+    request = RequestFactory().get("/")
+    handler = BaseHandler()
+    handler.resolve_request = lambda request: (view, (), {})
+    if on_loop:
+        view = onloop.on_loop(view)
+    handler._view_middleware = handler._template_response_middleware = []
+    handler._exception_middleware = []
+    adapted = handler.adapt_method_mode(True, middleware(lambda request: HttpResponse()))
+
+    async def main():
+        response = await handler._get_response_async(request)
+        return response.content, (await adapted(request))["X-Middleware"]
+
+    content, thread = runner.run(main())
+    assert (content == str(threading.get_ident()).encode()) is on_loop
+    assert thread == str(threading.get_ident())
 
 
 STORES = {db: True, signed_cookies: True, cached_db: False, cache: False, file: False}

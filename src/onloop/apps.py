@@ -12,9 +12,11 @@ class OnloopConfig(AppConfig):
 
     def ready(self) -> None:
         from onloop import checks, conf, rebind  # noqa: PLC0415 - they need the app registry
+        from onloop.db.pools import renew_pools  # noqa: PLC0415
         from onloop.db.scope import install_store  # noqa: PLC0415
 
         rebind.install()
         install_store()
         checks.register()
         setting_changed.connect(conf.reload)
+        setting_changed.connect(renew_pools)

@@ -12,6 +12,7 @@ import asyncio
 import copy
 import functools
 import importlib
+import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +22,8 @@ import django
 from django.apps import apps
 
 from onloop import bridge, taskfactory
-from onloop.db import leaving, queryset, scope, transaction
+from onloop.asgi.places import place_of
+from onloop.db import leaving, queryset, receivers, scope, transaction
 from onloop.guard import get_running_loop
 
 _MISSING = object()
@@ -32,6 +34,32 @@ def on_loop(
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Stand for `sync_to_async` in Django's modules: made anew for every call, so kept lean."""
     return functools.partial(bridge.run, func)
+
+
+def by_place(
+    func: Callable[..., Any], *, thread_sensitive: bool = True
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Views under Django's own async handlers run where they would under Onloop's."""
+    if place_of(func) == "loop":
+        return on_loop(func)
+    return asgiref.sync.sync_to_async(func, thread_sensitive=thread_sensitive)
+
+
+def adapt_method_mode(
+    self: Any,
+    is_async: bool,
+    method: Any,
+    method_is_async: bool | None = None,
+    debug: bool = False,
+    name: str | None = None,
+) -> Any:
+    """`BaseHandler.adapt_method_mode`: sync code in an async chain runs on the loop."""
+    if method_is_async is None:
+        method_is_async = asgiref.sync.iscoroutinefunction(method)
+    adapted = original(_HANDLERS, "BaseHandler.adapt_method_mode")(
+        self, is_async, method, method_is_async, debug, name
+    )
+    return on_loop(method) if is_async and not method_is_async else adapted
 
 
 def by_session_store(
@@ -48,48 +76,28 @@ def by_session_store(
     return asgiref.sync.sync_to_async(func, thread_sensitive=thread_sensitive)
 
 
-async def run_parallel(*coros: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Run the async receivers of a signal in parallel, each in a context of its own.
-
-    Django 6's own makes them share one: a transaction that one receiver opens would then be
-    the others' as well. Raises what a single receiver raises, else the group.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coro) for coro in coros]
-    except BaseExceptionGroup as failed:
-        if len(failed.exceptions) == 1:
-            raise failed.exceptions[0] from None
-        raise
-    return [task.result() for task in tasks]
-
-
-class _ThreadedHasher:
-    """A password hasher whose costly part runs in a thread: 0.2 s of CPU hold no loop."""
-
-    def __init__(self, hasher: Any) -> None:
-        self._hasher = hasher
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._hasher, name)
-        if name in ("encode", "verify", "harden_runtime"):
-            return functools.partial(self._in_thread, value)
-        return value
-
-    @staticmethod
-    def _in_thread(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not bridge.active():
-            return method(*args, **kwargs)
-        call = functools.partial(method, *args, **kwargs)
-        return bridge.await_(asyncio.get_running_loop().run_in_executor(None, call))
-
-
 def get_hasher(algorithm: Any = "default") -> Any:
-    """`django.contrib.auth.hashers.get_hasher`, for callers in a bridge with a thread to it."""
-    if isinstance(algorithm, _ThreadedHasher):
-        return algorithm
+    """`django.contrib.auth.hashers.get_hasher`, whose costly part runs in a thread in a bridge.
+
+    0.2 s of CPU hold no loop then. It is Django's own hasher, of its own class: callers set
+    attributes of it, and its methods those of its class.
+    """
     hasher = original("django.contrib.auth.hashers", "get_hasher")(algorithm)
-    return _ThreadedHasher(hasher) if bridge.active() else hasher
+    if bridge.active() and "onloop_threaded" not in vars(hasher):
+        hasher.onloop_threaded = True
+        for name in ("encode", "verify", "harden_runtime"):
+            setattr(hasher, name, functools.partial(_call_threaded, hasher, name))
+    return hasher
+
+
+def _call_threaded(hasher: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    method = inspect.getattr_static(type(hasher), name)
+    if hasattr(type(method), "__get__"):
+        method = method.__get__(hasher, type(hasher))
+    if not bridge.active():
+        return method(*args, **kwargs)
+    call = functools.partial(method, *args, **kwargs)
+    return bridge.await_(asyncio.get_running_loop().run_in_executor(None, call))
 
 
 def call_async_to_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -133,7 +141,7 @@ class Binding:
     module: str
     name: str
     value: Any
-    where: Literal["loop", "thread", "store", "ours"] = "loop"
+    where: Literal["loop", "thread", "depends", "ours"] = "loop"
     app: str | None = None
     since: tuple[int, int] = (5, 2)
     until: tuple[int, int] = (99, 0)
@@ -152,13 +160,13 @@ def _sites(where: Literal["loop", "thread"], *modules: str, **kwargs: Any) -> li
 
 
 _AUTH = "django.contrib.auth"
+_HANDLERS = "django.core.handlers.base"
 _TRANSACTION = "django.db.transaction"
 
 TABLE: tuple[Binding, ...] = (
     # Where Django's own `sync_to_async` calls run.
     *_sites(
         "loop",
-        "django.core.handlers.base",
         "django.core.handlers.exception",
         "django.db.models.base",
         "django.db.models.fields.related_descriptors",
@@ -173,8 +181,9 @@ TABLE: tuple[Binding, ...] = (
     *_sites("loop", "django.contrib.auth.middleware", app=_AUTH, until=(6, 0)),
     *_sites("loop", "django.contrib.contenttypes.fields", app="django.contrib.contenttypes"),
     *_sites("loop", "django.contrib.sessions.backends.db", app="django.contrib.sessions"),
+    Binding(_HANDLERS, "sync_to_async", by_place, "depends"),
     Binding(
-        "django.contrib.sessions.backends.base", "sync_to_async", by_session_store, "store",
+        "django.contrib.sessions.backends.base", "sync_to_async", by_session_store, "depends",
         app="django.contrib.sessions",
     ),
     # Hashing a password is CPU work; caches and files block; tasks are as their backend says.
@@ -187,17 +196,19 @@ TABLE: tuple[Binding, ...] = (
     # What else is Onloop's.
     Binding("asgiref.sync", "AsyncToSync.__call__", call_async_to_sync, "ours"),
     Binding("asgiref.sync", "SyncToAsync.__call__", call_sync_to_async, "ours"),
-    Binding("django.core.handlers.base", "BaseHandler.make_view_atomic",
-            transaction.make_view_atomic, "ours"),
+    Binding(_HANDLERS, "BaseHandler.adapt_method_mode", adapt_method_mode, "ours"),
+    Binding(_HANDLERS, "BaseHandler.make_view_atomic", transaction.make_view_atomic, "ours"),
     Binding("django.contrib.auth.hashers", "get_hasher", get_hasher, "ours", app=_AUTH),
     Binding("django.db.models", "QuerySet.alist", queryset.alist, "ours", added=True),
-    Binding("django.db.models", "Manager.alist", queryset.manager_alist, "ours", added=True),
+    Binding("django.db.models.manager", "BaseManager.alist", queryset.manager_alist, "ours",
+            added=True),
     Binding(_TRANSACTION, "Atomic.__aenter__", transaction.aenter, "ours", added=True),
     Binding(_TRANSACTION, "Atomic.__aexit__", transaction.aleave, "ours", added=True),
     Binding(_TRANSACTION, "Atomic.__call__", transaction.decorate, "ours"),
     Binding(_TRANSACTION, "Atomic.__enter__", transaction.enter, "ours"),
     Binding(_TRANSACTION, "Atomic.__exit__", leaving.leave, "ours"),
-    Binding("django.dispatch.dispatcher", "_run_parallel", run_parallel, "ours", since=(6, 0)),
+    Binding("django.dispatch.dispatcher", "_run_parallel", receivers.run_parallel, "ours",
+            since=(6, 0)),
     Binding("django.utils.asyncio", "get_running_loop", get_running_loop, "ours"),
 )  # fmt: skip
 

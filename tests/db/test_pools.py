@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test import modify_settings
 
 import onloop
 from onloop import bridge
@@ -304,3 +305,19 @@ async def test_transaction_mode_is_the_default_and_keeps_nothing(
     alias = extra_alias("transaction", OPTIONS={"pool": {"mode": "transaction"}})
     await anames(alias)
     assert connections[alias].connection is None
+
+
+async def test_with_other_apps_every_connection_is_opened_anew() -> None:
+    """Receivers of `connection_created`, as of `django.contrib.postgres`, come with apps."""
+    before = await bridge.run(physical)
+    with modify_settings(INSTALLED_APPS={"append": "django.contrib.sitemaps"}):
+        assert await bridge.run(physical) is not before
+    after = await bridge.run(physical)
+    assert await bridge.run(physical) is after
+
+
+def physical() -> Any:
+    """The driver's connection that a query uses."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return connection.connection

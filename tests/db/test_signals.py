@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any
 
+import django
 import pytest
 from django.db import transaction
 from django.dispatch import Signal
 
+import onloop
 from tests.project.library.models import Author
 
 from .helpers import anames, assert_all_back
 
 pytestmark = pytest.mark.usefixtures("db_clean")
+
+last: contextvars.ContextVar[str] = contextvars.ContextVar("last", default="")
 
 
 def make(name: str) -> Any:
@@ -44,6 +49,33 @@ async def test_blocks_of_receivers_that_run_in_parallel_end_apart(send: str) -> 
     assert sorted(order) == list("012345")
     expected = [text for n in "024" for text in (n, f"{n}, inner")]
     assert await anames() == expected
+    await assert_all_back()
+
+
+@pytest.mark.parametrize("send", ["asend", "asend_robust"])
+async def test_receivers_share_context_variables_and_no_block_where_sync_code_waits(
+    send: str,
+) -> None:
+    """Since Django 6 the receivers' tasks share one context."""
+    signal = Signal()
+
+    def receiver(name: str) -> Any:
+        async def receive(**kwargs: Any) -> None:
+            with transaction.atomic():  # a lazy wait, in the bridge of the task
+                Author.objects.create(name=name)
+                last.set(name)
+                Author.objects.create(name=f"{name}, too")
+                transaction.set_rollback(name != "2")
+
+        return receive
+
+    for n in range(4):
+        signal.connect(receiver(str(n)), weak=False)
+    async with onloop.scope():
+        await getattr(signal, send)(None)
+        assert await anames() == ["2", "2, too"]
+    shared = django.VERSION >= (6, 0)
+    assert (last.get() in list("0123")) is shared
     await assert_all_back()
 
 

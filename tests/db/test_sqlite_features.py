@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.db import (
     IntegrityError,
@@ -356,3 +357,19 @@ async def test_a_query_on_a_tiny_budget_gives_what_it_gives_on_a_large_one() -> 
         async with inline_ms(milliseconds):
             found.append(await anames())
     assert found == [[f"{n:04}" for n in range(2000)]] * 4
+
+
+@pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 6.0 asks; before, it is 999")
+async def test_the_number_of_parameters_is_asked_of_the_connection_in_use() -> None:
+    def limits() -> list[int]:
+        with transaction.atomic():
+            connection.ensure_connection()
+            before = connection.features.max_query_params
+            connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 42)
+            try:
+                return [before, connection.features.max_query_params]
+            finally:
+                connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, before)
+
+    before, limited = await bridge.run(limits)
+    assert (before > 42, limited) == (True, 42)

@@ -10,7 +10,7 @@ from typing import Any
 
 import asgiref.sync
 import pytest
-from django.db import connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 import onloop
@@ -341,3 +341,24 @@ async def test_who_stops_waiting_for_a_thread_does_not_get_into_its_transaction(
             assert await anames() == []
     finally:
         go_on.set()
+
+
+async def test_a_connection_that_is_handed_to_a_foreign_thread_is_refused_there() -> None:
+    await Author.objects.acreate(name="Ada")
+    mine = connections["default"]
+
+    def count() -> int:
+        connections["default"] = mine
+        try:
+            return Author.objects.count()
+        finally:
+            del connections["default"]
+
+    with pytest.raises(DatabaseError, match="can only be used in that same thread"):
+        await asyncio.to_thread(in_new_thread, count)
+    mine.inc_thread_sharing()
+    try:
+        assert await asyncio.to_thread(in_new_thread, count) == 1
+    finally:
+        mine.dec_thread_sharing()
+    await assert_all_back()

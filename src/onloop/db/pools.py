@@ -70,6 +70,16 @@ def all_pools() -> list[tuple[asyncio.AbstractEventLoop, str, Pool[Any]]]:
         ]
 
 
+def renew_pools(*, setting: str, **kwargs: Any) -> None:
+    """Receiver of `setting_changed`: with other apps, connections are set up in another way.
+
+    `django.contrib.postgres`, say, registers types whenever a connection is opened.
+    """
+    if setting == "INSTALLED_APPS":
+        for _, _, pool in all_pools():
+            pool.outdate()
+
+
 def close_pools(
     loop: asyncio.AbstractEventLoop | None = None, alias: str | None = None
 ) -> None:

@@ -12,6 +12,10 @@ async def alist(self: Any) -> list[Any]:
     return await bridge.run(list, self)
 
 
+# Not one of the methods that Django copies to managers: those have `manager_alist`.
+alist.queryset_only = True  # type: ignore[attr-defined]
+
+
 async def manager_alist(self: Any) -> list[Any]:
     """`Manager.alist()`: all objects of the manager as a list."""
     return await alist(self.get_queryset())

@@ -57,11 +57,13 @@ class Scope:
         "loop",
         "made_in",
         "task",
+        "thread",
         "wrappers",
     )
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
+        self.thread = threading.get_ident()
         self.loop = task.get_loop()
         self.wrappers: dict[str, Any] = {}
         self.made_in = _living(_made_in.get())
@@ -124,6 +126,11 @@ class Scope:
         # that it was made in, and that must not keep a chain of others.
         self._outer = None
         self.made_in = _living(self.made_in)
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether the caller is on the scope's loop, or in a thread that it is lent to."""
+        return _lent.scope is self or running_loop() is self.loop
 
     def _inner(self) -> Scope | None:
         """Return the scope that was opened in this one, if it is still open."""
@@ -326,10 +333,11 @@ class ConnectionStore:
             setattr(self._plain, alias, wrapper)
             return
         owner.wrappers[alias] = wrapper
-        wrapper.inc_thread_sharing()
         enter = getattr(wrapper, "enter_scope", None)
         if enter is not None:
             enter(owner)
+        else:
+            wrapper.inc_thread_sharing()
         _inherit(wrapper, owner.made_in)
 
     def __delattr__(self, alias: str) -> None:

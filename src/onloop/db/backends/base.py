@@ -8,27 +8,25 @@ Django's own. This is the one place that takes connections from a pool and retur
 
 from __future__ import annotations
 
-import functools
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
 from onloop import conf
-from onloop.db import pools
 from onloop.db.backends.cursors import WatchedCursor
-from onloop.db.backends.options import pool_mode, pool_options
+from onloop.db.backends.options import pool_mode
+from onloop.db.backends.pooled import PooledWrapper
 from onloop.db.backends.sessionstate import SessionWatch
 from onloop.db.backends.shared import SharedTransaction
 from onloop.db.errors import DatabaseUnavailable
-from onloop.db.pool import Driver, Pool
-from onloop.db.scope import Scope, current_scope
+from onloop.db.pool import Pool
+from onloop.db.scope import Scope
 from onloop.db.turn import Turn
 
 logger = logging.getLogger("onloop.db")
@@ -53,13 +51,15 @@ else:
 _ensure_connection = BaseDatabaseWrapper.ensure_connection
 
 
-class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
+class ScopedWrapper(SessionWatch, SharedTransaction, PooledWrapper, _Base):
     """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
+
+    # Django's `ensure_connection` is being asked, or what a test framework put in its place.
+    _asking = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._turn = Turn(self.alias)
-        self._pool_of_loop: Pool[Any] | None = None
         # The scope keeps the connection until it ends.
         self._session_mode = False
         # The pool that `connection` was borrowed from.
@@ -77,12 +77,6 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
     def attach_driver(self, connection: Any) -> None:
         """Bind an open driver connection to this wrapper: its turn, above all."""
         raise NotImplementedError
-
-    # What a pool must know about the driver's connections.
-    pool_driver: Driver
-
-    def can_pool(self) -> bool:
-        return True
 
     @property
     def must_not_wait(self) -> bool:
@@ -102,6 +96,7 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
     def enter_scope(self, scope: Scope) -> None:
         """Called once by the store, for a wrapper that it made for a scope."""
         self.scope = scope
+        self._thread_ident = scope.thread
         self._turn.timeout_s = conf.get().TURN_TIMEOUT
         self._session_mode = pool_mode(self.settings_dict) == "session"
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
@@ -119,28 +114,6 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
         self.turn.end_all(self)
 
     # --- Borrowing --------------------------------------------------------------------------
-
-    @property
-    def loop_pool(self) -> Pool[Any] | None:
-        """The pool of this wrapper's loop; None in a plain thread."""
-        if self.scope is None or not self.can_pool():
-            return None
-        pool = self._pool_of_loop
-        if pool is None or pool.closed:
-            name = str(self.settings_dict["NAME"])
-            pool = pools.pool_for(self.scope.loop, self.alias, name, self._make_pool)
-            self._pool_of_loop = pool
-        return pool
-
-    def _make_pool(self) -> tuple[Pool[Any], Callable[[], Any]]:
-        pool: Pool[Any] = Pool(self.alias, pool_options(self), self.pool_driver)
-        return pool, functools.partial(_open_spare, self.alias)
-
-    def warm_pool(self) -> None:
-        """Open the `min_size` connections of the pool of this wrapper's loop."""
-        pool = self.loop_pool
-        while pool is not None and pool.add(functools.partial(_open_spare, self.alias)):
-            pass
 
     def connect(self) -> None:
         if self.scope is None:
@@ -227,11 +200,16 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
 
     def _ensure_as_patched(self) -> None:
         """Ask what `TestCase` or pytest-django has put into Django's class."""
+        if self._asking:  # which calls this method again
+            return _ensure_connection(self)
+        self._asking = True
         try:
             super().ensure_connection()
         except SynchronousOnlyOperation:
             if self.connection is None:
                 raise
+        finally:
+            self._asking = False
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -380,21 +358,3 @@ class ScopedWrapper(SessionWatch, SharedTransaction, _Base):
             super()._close()
         else:
             self._hand_back(self.connection)
-
-    def close_pool(self) -> None:
-        """Close this alias's pools of all loops, and one of Django's own; from any thread."""
-        pools.close_pools(alias=self.alias)
-
-    def pool_stats(self) -> dict[str, int]:
-        """Return sizes and counters of the pool of this wrapper's loop; see `PoolStats`."""
-        pool = self.loop_pool
-        return {} if pool is None else pool.stats()
-
-
-def _open_spare(alias: str) -> Any:
-    """Open a connection for the reserve of the pool, as a wrapper of the calling task would."""
-    wrapper: Any = connections.create_connection(alias)
-    wrapper.enter_scope(current_scope())
-    connection = wrapper._open()
-    wrapper.connection = None
-    return connection

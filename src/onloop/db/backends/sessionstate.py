@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db.utils import DatabaseError
 
 from onloop.db.errors import SessionStateLost
 
@@ -221,8 +222,8 @@ class SessionWatch:
         hooks = self.run_on_commit  # of a block that is being left; `close` drops them
         try:
             self.close()
-        except SynchronousOnlyOperation:
-            self._return_connection()  # in a finaliser, outside of any bridge
+        except (SynchronousOnlyOperation, DatabaseError):
+            self._return_connection()  # in a finaliser: outside of any bridge, any thread
         finally:
             self.run_on_commit = hooks
         return error

@@ -197,11 +197,17 @@ class SharedTransaction(_Base):
             return False
 
     def validate_thread_sharing(self) -> None:
-        if self.scope is not None:
+        """Refuse a foreign thread, but not one of the scope or of the block that is open.
+
+        Raises `DatabaseError`, as Django does.
+        """
+        if self.scope is not None and (
+            self._thread_ident == threading.get_ident() or self.scope.is_callers
+        ):
             return
         node = innermost(self.alias)
         if node is not None and node.wrapper is self:
-            return  # a thread or task that joined the transaction of this thread
+            return  # a thread or task that joined the transaction
         super().validate_thread_sharing()
 
     @contextmanager

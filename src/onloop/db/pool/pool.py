@@ -340,6 +340,11 @@ class Pool(Generic[C]):
                 continue
             self.discard(entry.connection)
 
+    def outdate(self) -> None:
+        """Replace every connection that is open now, borrowed ones when they are back."""
+        for entry in list(self._entries.values()):
+            entry.expires_at = 0.0
+
     @property
     def is_short(self) -> bool:
         """Whether there are less than `min_size` connections."""

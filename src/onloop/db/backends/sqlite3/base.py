@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.sqlite3 import base, features
 from django.db.utils import OperationalError
 from django.utils.asyncio import async_unsafe
-from django.utils.functional import cached_property
 
 from onloop import conf
 from onloop.db.backends.base import ScopedWrapper
@@ -329,7 +328,7 @@ class SQLiteMixin(ScopedWrapper):
 
 
 class DatabaseFeatures(features.DatabaseFeatures):
-    @cached_property
+    @property
     def max_query_params(self) -> Any:  # type: ignore[override]
         # Django 6 calls `ensure_connection` to ask, which from anybody else would mean that
         # the connection is wanted until the end of the scope.

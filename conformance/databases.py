@@ -1,0 +1,103 @@
+"""The databases that the tests run on: a server of our own, or files in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.postgres import PostgresServer
+
+# Labels of which most needs contrib extensions, which the wheel's PostgreSQL does not have.
+WITH_EXTENSIONS = {"postgres_tests"}
+_ENGINES = {
+    ("postgresql", "stock"): "django.db.backends.postgresql",
+    ("postgresql", "onloop"): "onloop.db.backends.postgresql",
+    ("sqlite", "stock"): "django.db.backends.sqlite3",
+    ("sqlite", "onloop"): "onloop.db.backends.sqlite3",
+}
+# No time goes to the disk for what is thrown away.
+_SQLITE_OPTIONS = {"init_command": "PRAGMA synchronous=OFF"}
+
+
+class Databases:
+    """Gives each process of a run the settings of its own two databases."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.version = ""
+        self._stack = ExitStack()
+        self._servers: dict[str, PostgresServer] = {}
+        self._folder = Path()
+
+    def __enter__(self) -> Databases:
+        if self.kind == "sqlite":
+            shm = Path("/dev/shm")  # noqa: S108 - in memory, where there is such a place
+            place = shm if shm.is_dir() else None
+            folder = tempfile.TemporaryDirectory(prefix="onloop-conformance-", dir=place)
+            self._folder = Path(self._stack.enter_context(folder))
+            self.version = f"SQLite {sqlite3.sqlite_version}"
+            return self
+        server = self._start("wheel", None)
+        with psycopg.connect(**server.place.parameters()) as connection:
+            number = connection.info.server_version
+        self.version = f"PostgreSQL {number // 10_000}.{number % 10_000}"
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _start(self, name: str, binaries: Path | None) -> PostgresServer:
+        server = PostgresServer(binaries)
+        server.start()
+        self._stack.callback(server.stop)
+        self._servers[name] = server
+        return server
+
+    def _server(self, label: str) -> PostgresServer:
+        if label in WITH_EXTENSIONS:
+            if "system" in self._servers:
+                return self._servers["system"]
+            binaries = system_binaries()
+            if binaries is not None:
+                return self._start("system", binaries)
+        return self._servers["wheel"]
+
+    def settings(self, engine: str, label: str, slot: int) -> dict[str, dict[str, Any]]:
+        """`DATABASES` for one process; no two at the same time have the same `slot`."""
+        made: dict[str, dict[str, Any]] = {}
+        for alias in ("default", "other"):
+            name = f"conformance_{slot}_{alias}"
+            settings: dict[str, Any] = {"ENGINE": _ENGINES[self.kind, engine], "NAME": name}
+            if self.kind == "sqlite":
+                settings["NAME"] = str(self._folder / f"{name}.sqlite3")
+                settings["TEST"] = {"NAME": str(self._folder / f"test_{name}.sqlite3")}
+                settings["OPTIONS"] = _SQLITE_OPTIONS
+            else:
+                place = self._server(label).place
+                settings.update(HOST=place.socket_dir, PORT=place.port, USER="postgres")
+            made[alias] = settings
+        return made
+
+
+def system_binaries() -> Path | None:
+    """Return where the system's PostgreSQL is, if it is one that brings contrib extensions."""
+    try:
+        said = subprocess.run(
+            ["pg_config", "--bindir", "--sharedir"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        found = [(Path(said[0]), Path(said[1]))]
+    except (OSError, subprocess.CalledProcessError):
+        found = []
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        version = folder.parent.name
+        found.append((folder, Path("/usr/share/postgresql") / version))
+    for folder, share in found:
+        if (folder / "initdb").exists() and (share / "extension" / "hstore.control").exists():
+            return folder
+    return None

@@ -1,0 +1,70 @@
+"""The tests that judge: fetched with the source distribution of the installed version."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".conformance"
+
+# Folders of Django's tests that hold no tests of their own; `runtests.py` skips them as well.
+NO_LABELS = {"import_error_package", "test_runner_apps", "gis_tests"}
+
+# What the database layer is made of and used by: the label "database", which CI runs.
+DATABASE = """
+    aggregation aggregation_regress annotations async backends basic bulk_create constraints
+    custom_managers db_functions db_utils defer delete distinct_on_fields expressions
+    expressions_case fixtures force_insert_update foreign_object get_or_create indexes
+    inspectdb introspection known_related_objects lookup m2m_through many_to_many
+    many_to_one model_fields multiple_database null_queries one_to_one ordering pagination
+    prefetch_related queries raw_query schema select_for_update select_related serializers
+    signals test_utils timezones transaction_hooks transactions unmanaged_models update
+    update_only_fields
+"""
+
+# What a handler and its clients serve: the labels of the second mode, `--handler`.
+HANDLER = """
+    asgi async auth_tests csrf_tests conditional_processing context_processors file_uploads
+    fixtures_model_package flatpages_tests generic_views handlers httpwrappers logging_tests
+    messages_tests middleware middleware_exceptions redirects_tests requests_tests responses
+    servers sessions_tests shortcuts signed_cookies_tests sites_tests staticfiles_tests
+    syndication_tests test_client test_client_regress urlpatterns urlpatterns_reverse
+    view_tests
+"""
+
+
+def fetch(distribution: str, version: str) -> Path:
+    """Return the folder of an unpacked source distribution, downloading it if need be.
+
+    Raises `subprocess.CalledProcessError` if the package index does not have it.
+    """
+    folder = CACHE / f"{distribution}-{version}"
+    if folder.exists():
+        return folder
+    CACHE.mkdir(exist_ok=True)
+    print(f"Fetching the source distribution of {distribution} {version} ...", flush=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as place:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--disable-pip-version-check", "--no-binary", distribution]
+        command += ["--dest", place, f"{distribution}=={version}"]
+        subprocess.run(command, check=True)
+        (archive,) = Path(place).glob("*.tar.gz")
+        with tarfile.open(archive) as tar:
+            tar.extractall(place, filter="data")
+        (unpacked,) = (path for path in Path(place).iterdir() if path.is_dir())
+        shutil.move(unpacked, folder)
+    return folder
+
+
+def labels(tests: Path) -> list[str]:
+    """Name all labels of Django's tests, those without a single test too."""
+    return sorted(
+        path.name
+        for path in tests.iterdir()
+        if (path / "__init__.py").exists() and path.name not in NO_LABELS
+    )
