@@ -13,8 +13,9 @@ import psycopg
 
 from tests.postgres import PostgresServer
 
-# Labels of which most needs contrib extensions, which the wheel's PostgreSQL does not have.
-WITH_EXTENSIONS = {"postgres_tests"}
+# Labels that need contrib extensions, which the wheel's PostgreSQL does not have: Django's
+# `postgres_tests`, and the one of Django REST framework.
+WITH_EXTENSIONS = {"postgres_tests", "tests"}
 _ENGINES = {
     ("postgresql", "stock"): "django.db.backends.postgresql",
     ("postgresql", "onloop"): "onloop.db.backends.postgresql",

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conformance.suite import Suite
+
 HERE = Path(__file__).resolve().parent
 # Seconds without a sign of life after which a process is ended. Django's slowest test takes 20.
 STALL_S = 120
@@ -25,13 +27,11 @@ HUNG, DIED = "hung", "died"
 class Job:
     """What to run, and on what."""
 
-    suite: Path
+    suite: Suite
     source: Path  # of Onloop
     label: str
     engine: str  # "onloop" or "stock"
     databases: dict[str, dict[str, object]]
-    handler: bool = False
-    script: Path = HERE / "worker.py"
 
 
 @dataclass
@@ -73,16 +73,18 @@ def _run_once(job: Job, outcome: Outcome, left_out: list[str]) -> str | None:
         "CONFORMANCE_DATABASES": json.dumps(job.databases),
         "CONFORMANCE_ENGINE": job.engine,
         "CONFORMANCE_EVENTS": str(events),
-        "CONFORMANCE_HANDLER": "1" if job.handler else "",
+        "CONFORMANCE_HANDLER": "1" if job.suite.kind == "handler" else "",
         "CONFORMANCE_LEAVE_OUT": json.dumps(left_out),
-        "DJANGO_SETTINGS_MODULE": "conformance.settings",
         "PYTHONPATH": str(job.source),
         "TMPDIR": str(folder / "tmp"),
     }
     try:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, str(job.script), str(job.suite), job.label],
+                [
+                    *(sys.executable, str(HERE / job.suite.script)),
+                    *(str(job.suite.folder), job.label),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

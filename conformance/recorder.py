@@ -19,37 +19,56 @@ UNEXPECTED_SUCCESS, FAILED, ERROR = "unexpected success", "failed", "error"
 # Of several outcomes of one test (subtests, `tearDown`) the last of these counts.
 _BY_WEIGHT = [PASSED, EXPECTED_FAILURE, SKIPPED, UNEXPECTED_SUCCESS, FAILED, ERROR]
 
+# Of a traceback, the last ones.
+MOST_CHARACTERS = 6000
 
-class RecordingResult(unittest.TextTestResult):
-    """Records to the file that `CONFORMANCE_EVENTS` names."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+class Events:
+    """Writes to the file that `CONFORMANCE_EVENTS` names."""
+
+    def __init__(self) -> None:
         # Not through `open`, which tests replace.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._events = os.open(os.environ["CONFORMANCE_EVENTS"], flags, 0o644)
+        self._file = os.open(os.environ["CONFORMANCE_EVENTS"], flags, 0o644)
         self._outcome: tuple[str, str] = PASSED, ""
         self._running = False
 
     def _write(self, *event: str) -> None:
-        os.write(self._events, json.dumps(event).encode() + b"\n")
+        os.write(self._file, json.dumps(event).encode() + b"\n")
 
-    def _note(self, test: Any, outcome: str, detail: str = "") -> None:
-        if not self._running:  # a class or a module, as a whole
-            self._write("end", test.id(), outcome, detail)
-        elif _BY_WEIGHT.index(outcome) > _BY_WEIGHT.index(self._outcome[0]):
-            self._outcome = outcome, detail
-
-    def startTest(self, test: Any) -> None:
+    def start(self, test: str) -> None:
         self._running = True
         self._outcome = PASSED, ""
-        self._write("start", test.id())
+        self._write("start", test)
+
+    def note(self, test: str, outcome: str, detail: str = "") -> None:
+        if not self._running:  # a class or a module, as a whole
+            self._write("end", test, outcome, detail[-MOST_CHARACTERS:])
+        elif _BY_WEIGHT.index(outcome) > _BY_WEIGHT.index(self._outcome[0]):
+            self._outcome = outcome, detail[-MOST_CHARACTERS:]
+
+    def end(self, test: str) -> None:
+        self._write("end", test, *self._outcome)
+        self._running = False
+
+
+class RecordingResult(unittest.TextTestResult):
+    """Tells `Events` of unittest's tests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._events = Events()
+
+    def _note(self, test: Any, outcome: str, detail: str = "") -> None:
+        self._events.note(test.id(), outcome, detail)
+
+    def startTest(self, test: Any) -> None:
+        self._events.start(test.id())
         super().startTest(test)
 
     def stopTest(self, test: Any) -> None:
         super().stopTest(test)
-        self._write("end", test.id(), *self._outcome)
-        self._running = False
+        self._events.end(test.id())
 
     def addFailure(self, test: Any, err: Any) -> None:
         super().addFailure(test, err)
@@ -79,7 +98,7 @@ class RecordingResult(unittest.TextTestResult):
 
 
 def _text(err: Any) -> str:
-    return "".join(traceback.format_exception(*err))[-6000:]
+    return "".join(traceback.format_exception(*err))
 
 
 class RecordingRunner(DiscoverRunner):

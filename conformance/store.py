@@ -19,6 +19,7 @@ from typing import Any
 
 from conformance.jobs import Outcome
 from conformance.suite import CACHE, ROOT
+from conformance.verdict import Verdict
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -72,6 +73,20 @@ class Summary:
         self.content: dict[str, Any] = {"about": {}, "labels": {}}
         if self.file.exists():
             self.content = json.loads(self.file.read_text())
+
+    def about(self, **versions: str) -> None:
+        self.content["about"] = versions
+
+    def add(self, verdict: Verdict, day: str) -> None:
+        """Put the counts of a label in the place of earlier ones; not of one without tests."""
+        if verdict.stock or verdict.onloop or verdict.new:
+            self.content["labels"][verdict.label] = {
+                "stock": verdict.stock,
+                "onloop": verdict.onloop,
+                "known": len(verdict.known),
+                "new": len(verdict.new),
+                "when": day,
+            }
 
     def save(self) -> None:
         RESULTS.mkdir(exist_ok=True)

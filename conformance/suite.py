@@ -7,7 +7,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+
+import django
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".conformance"
@@ -38,6 +42,46 @@ HANDLER = """
 """
 
 
+@dataclass(frozen=True)
+class Suite:
+    """Tests of one distribution, and the script that runs a label of them."""
+
+    kind: str  # "" for Django's on its own, "handler", "drf"
+    version: str  # "django-6.1.3"
+    folder: Path
+    script: str
+    labels: tuple[str, ...]  # of a run that names none
+    every: tuple[str, ...]  # that there are
+
+
+def djangos(*, handler: bool) -> Suite:
+    """Django's own tests, all of them or those for a handler."""
+    version = django.get_version()
+    tests = fetch("django", version) / "tests"
+    every = sorted(
+        path.name
+        for path in tests.iterdir()
+        if (path / "__init__.py").exists() and path.name not in NO_LABELS
+    )
+    labels = [label for label in HANDLER.split() if label in every] if handler else every
+    return Suite(
+        "handler" if handler else "",
+        f"django-{version}",
+        tests,
+        "worker.py",
+        tuple(labels),
+        tuple(every),
+    )
+
+
+def rest_frameworks() -> Suite:
+    """Django REST framework's tests: one label, of a pytest that finds them all."""
+    version = metadata.version("djangorestframework")
+    folder = fetch("djangorestframework", version)
+    labels = ("tests",)
+    return Suite("drf", f"djangorestframework-{version}", folder, "drf.py", labels, labels)
+
+
 def fetch(distribution: str, version: str) -> Path:
     """Return the folder of an unpacked source distribution, downloading it if need be.
 
@@ -59,12 +103,3 @@ def fetch(distribution: str, version: str) -> Path:
         (unpacked,) = (path for path in Path(place).iterdir() if path.is_dir())
         shutil.move(unpacked, folder)
     return folder
-
-
-def labels(tests: Path) -> list[str]:
-    """Name all labels of Django's tests, those without a single test too."""
-    return sorted(
-        path.name
-        for path in tests.iterdir()
-        if (path / "__init__.py").exists() and path.name not in NO_LABELS
-    )

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,17 @@ def run(tests: Path, labels: list[str]) -> int:
     sys.path.insert(0, str(tests))
     os.chdir(tests)
     tempfile.tempdir = os.environ["TMPDIR"]
+    os.environ["DJANGO_SETTINGS_MODULE"] = "conformance.settings"
     import runtests  # type: ignore[import-not-found]
 
     from conformance.recorder import RecordingRunner
 
-    onloop = os.environ["CONFORMANCE_ENGINE"] == "onloop"
-    if onloop:
+    if os.environ["CONFORMANCE_ENGINE"] == "onloop":
         runtests.ALWAYS_INSTALLED_APPS.insert(0, "onloop")
-    if os.environ.get("CONFORMANCE_HANDLER"):
-        from conformance.handler import serve_by_onloop
+        if os.environ["CONFORMANCE_HANDLER"]:
+            from conformance.handler import serve_by_onloop
 
-        serve_by_onloop()
+            serve_by_onloop()
     runtests.get_runner = lambda settings: RecordingRunner
     options: dict[str, Any] = dict.fromkeys(
         ("failfast", "keepdb", "reverse", "debug_sql", "pdb", "buffer", "timing", "shuffle"),
@@ -42,21 +43,30 @@ def run(tests: Path, labels: list[str]) -> int:
         verbosity=1, interactive=False, test_labels=labels, parallel=1, tags=None,
         exclude_tags=None, test_name_patterns=None, start_at=None, start_after=None,
     )  # fmt: skip
-    if not onloop:
-        return int(runtests.django_tests(**options))
+    return int(here_or_in_a_bridge(runtests.django_tests, **options))
+
+
+def here_or_in_a_bridge(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call `function`; on a running loop, inside a bridge, where Onloop is judged."""
+    if os.environ["CONFORMANCE_ENGINE"] != "onloop":
+        return function(*args, **kwargs)
 
     from onloop import bridge
 
-    async def on_the_loop() -> int:
-        return int(await bridge.run(runtests.django_tests, **options))
+    async def on_the_loop() -> Any:
+        return await bridge.run(function, *args, **kwargs)
 
     return asyncio.run(on_the_loop())
 
 
-if __name__ == "__main__":
+def started() -> tuple[Path, list[str]]:
+    """Make this a worker: its arguments, and modules of the suite before those of this one."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    # Django's tests come first: this project must not be found in their place.
     here = Path(__file__).resolve().parent
     sys.path.remove(str(here))
     sys.path.append(str(here.parent))
-    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]) > 0)
+    return Path(sys.argv[1]), sys.argv[2:]
+
+
+if __name__ == "__main__":
+    sys.exit(run(*started()) > 0)

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import SyncToAsync, iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 from django.core.handlers.base import BaseHandler
@@ -155,13 +155,24 @@ async def _call_in_thread(view: Callable[..., Any], *args: Any, **kwargs: Any) -
     try:
         return await sync_to_async(lent, thread_sensitive=True)()
     except asyncio.CancelledError:
-        free = asyncio.ensure_future(sync_to_async(_nothing, thread_sensitive=True)())
-        while not free.done():
-            try:
-                await asyncio.shield(free)
-            except asyncio.CancelledError:
-                pass  # raised below, once for all
+        await thread_is_free()
         raise
+
+
+async def thread_is_free() -> None:
+    """Wait until the request's thread is done with what it does, however often cancelled.
+
+    To be called where a cancellation is on its way, which stands for all that come here.
+    """
+    threads = SyncToAsync.thread_sensitive_context.get(None)
+    if threads not in SyncToAsync.context_to_thread_executor:
+        return
+    free = asyncio.ensure_future(sync_to_async(_nothing, thread_sensitive=True)())
+    while not free.done():
+        try:
+            await asyncio.shield(free)
+        except asyncio.CancelledError:
+            pass
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ from django.urls import set_script_prefix
 from django.utils import timezone, translation
 
 from onloop import bridge
-from onloop.asgi.chain import Chain
+from onloop.asgi.chain import Chain, thread_is_free
 from onloop.asgi.lifespan import serve_lifespan
 from onloop.asgi.response import ClientLeft, send_response
 from onloop.bridge import await_
@@ -53,8 +53,8 @@ class OnloopHandler(Chain, ASGIHandler):
             await serve_lifespan(receive, send)
         else:
             raise ValueError(
-                f"onloop.asgi serves HTTP and lifespan, not {kind}. Route other protocols "
-                "before it, for example with Channels' ProtocolTypeRouter."
+                f"Django can only handle ASGI/HTTP connections, not {kind}. Route other "
+                "protocols before it, for example with Channels' ProtocolTypeRouter."
             )
 
     def _serve(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
@@ -96,8 +96,10 @@ class OnloopHandler(Chain, ASGIHandler):
                     response.block_size = self.chunk_size
             send_response(response, send, self.chunk_size)
         except ClientLeft:
-            pass
+            await_(thread_is_free())
         except asyncio.CancelledError:
+            # What a view runs in a thread may still read the body.
+            await_(thread_is_free())
             if not client.left_alone:
                 raise
         finally:
