@@ -42,7 +42,8 @@ def main() -> int:
         f"{stale} that are none any more."
     )
     # For whoever counts tests: those that Onloop had to pass.
-    print(f"{onloop_passed} passed, {new + stale} failed")
+    unjudged = sum(bool(verdict.unjudged) for verdict in verdicts)
+    print(f"{onloop_passed} passed, {new + stale + unjudged} failed")
     return 0 if all(verdict.holds for verdict in verdicts) else 1
 
 
@@ -59,6 +60,8 @@ def _print(verdict: Verdict, onloop: Outcome, *, detailed: bool) -> None:
             print("        " + onloop.details[test].rstrip().replace("\n", "\n        "))
     if len(verdict.new) > MOST_SHOWN:
         print(f"    and {len(verdict.new) - MOST_SHOWN} more")
+    if verdict.unjudged:
+        print(f"    did not run on Django's own backend:\n{verdict.unjudged}")
     for test in verdict.stale:
         print(f"    passes: {test}: remove its line from conformance/known.txt")
 

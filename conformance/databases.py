@@ -13,9 +13,8 @@ import psycopg
 
 from tests.postgres import PostgresServer
 
-# Labels that need contrib extensions, which the wheel's PostgreSQL does not have: Django's
-# `postgres_tests`, and the one of Django REST framework.
-WITH_EXTENSIONS = {"postgres_tests", "tests"}
+# Labels that make test databases once more, and would be asked whether to overwrite a file.
+IN_MEMORY = {"test_runner"}
 _ENGINES = {
     ("postgresql", "stock"): "django.db.backends.postgresql",
     ("postgresql", "onloop"): "onloop.db.backends.postgresql",
@@ -33,7 +32,7 @@ class Databases:
         self.kind = kind
         self.version = ""
         self._stack = ExitStack()
-        self._servers: dict[str, PostgresServer] = {}
+        self._server: PostgresServer | None = None
         self._folder = Path()
 
     def __enter__(self) -> Databases:
@@ -44,7 +43,9 @@ class Databases:
             self._folder = Path(self._stack.enter_context(folder))
             self.version = f"SQLite {sqlite3.sqlite_version}"
             return self
-        server = self._start("wheel", None)
+        server = self._server = PostgresServer(system_binaries())
+        server.start()
+        self._stack.callback(server.stop)
         with psycopg.connect(**server.place.parameters()) as connection:
             number = connection.info.server_version
         self.version = f"PostgreSQL {number // 10_000}.{number % 10_000}"
@@ -52,22 +53,6 @@ class Databases:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
-
-    def _start(self, name: str, binaries: Path | None) -> PostgresServer:
-        server = PostgresServer(binaries)
-        server.start()
-        self._stack.callback(server.stop)
-        self._servers[name] = server
-        return server
-
-    def _server(self, label: str) -> PostgresServer:
-        if label in WITH_EXTENSIONS:
-            if "system" in self._servers:
-                return self._servers["system"]
-            binaries = system_binaries()
-            if binaries is not None:
-                return self._start("system", binaries)
-        return self._servers["wheel"]
 
     def settings(self, engine: str, label: str, slot: int) -> dict[str, dict[str, Any]]:
         """`DATABASES` for one process; no two at the same time have the same `slot`."""
@@ -77,17 +62,22 @@ class Databases:
             settings: dict[str, Any] = {"ENGINE": _ENGINES[self.kind, engine], "NAME": name}
             if self.kind == "sqlite":
                 settings["NAME"] = str(self._folder / f"{name}.sqlite3")
-                settings["TEST"] = {"NAME": str(self._folder / f"test_{name}.sqlite3")}
+                if label not in IN_MEMORY:
+                    settings["TEST"] = {"NAME": str(self._folder / f"test_{name}.sqlite3")}
                 settings["OPTIONS"] = _SQLITE_OPTIONS
             else:
-                place = self._server(label).place
+                assert self._server is not None
+                place = self._server.place
                 settings.update(HOST=place.socket_dir, PORT=place.port, USER="postgres")
             made[alias] = settings
         return made
 
 
 def system_binaries() -> Path | None:
-    """Return where the system's PostgreSQL is, if it is one that brings contrib extensions."""
+    """Return where the system's PostgreSQL is, if it is one that brings contrib extensions.
+
+    It has ICU's collations too. The wheel's has neither, and Django's tests want both.
+    """
     try:
         said = subprocess.run(
             ["pg_config", "--bindir", "--sharedir"], capture_output=True, text=True, check=True

@@ -21,6 +21,8 @@ STALL_S = 120
 # A label in which more tests than that hang is given up.
 MOST_HANGS = 5
 HUNG, DIED = "hung", "died"
+# Stands for a test where a process ended in none, while it made databases, say.
+OUTSIDE = "(outside of any test)"
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,12 @@ def _run_once(job: Job, outcome: Outcome, left_out: list[str]) -> str | None:
     if current is None and (hung or process.returncode not in (0, 1) or not outcome.tests):
         if process.returncode == 0:
             return None  # a label without tests
-        current = "(outside of any test)"
+        current = OUTSIDE
     if current is None:
         return None
     outcome.tests[current] = HUNG if hung else DIED
     outcome.details[current] = outcome.log
-    return None if current.startswith("(") else current
+    return None if current == OUTSIDE else current
 
 
 def _watch(process: subprocess.Popen[bytes], events: Path) -> bool:

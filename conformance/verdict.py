@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conformance.jobs import Outcome
+from conformance.jobs import OUTSIDE, Outcome
 from conformance.known import Known
 from conformance.recorder import EXPECTED_FAILURE, PASSED
 
 MISSING = "missing"
+# Of the end of a process's output.
+MOST_CHARACTERS = 400
 
 
 @dataclass
@@ -21,10 +23,11 @@ class Verdict:
     new: dict[str, str]  # differences that are not known, with what became of them
     known: list[str]
     stale: list[str]  # known differences that are none any more
+    unjudged: str  # why it could not be run on Django's own backend
 
     @property
     def holds(self) -> bool:
-        return not self.new and not self.stale
+        return not self.new and not self.stale and not self.unjudged
 
 
 def compare(stock: Outcome, onloop: Outcome, known: list[Known]) -> Verdict:
@@ -55,4 +58,5 @@ def compare(stock: Outcome, onloop: Outcome, known: list[Known]) -> Verdict:
         {test: found for test, found in different.items() if test not in expected},
         sorted(test for test in different if test in expected),
         sorted(stale),
+        stock.details.get(OUTSIDE, "").strip()[-MOST_CHARACTERS:],
     )
