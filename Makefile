@@ -87,6 +87,11 @@ bench: $(VENV)/.installed-bench ## measure against stock Django and others
 conformance: $(VENV)/.installed-conformance ## Django's own tests: DB=, LABELS=, HANDLER=1
 	$(VENV)/bin/python -m conformance --db=$(DB) $(if $(HANDLER),--handler) $(ARGS) $(LABELS)
 
+.PHONY: conformance-database
+conformance-database: $(VENV)/.installed-conformance ## the labels about databases, on both
+	$(VENV)/bin/python -m conformance --db=sqlite $(ARGS) database
+	$(VENV)/bin/python -m conformance --db=postgresql $(ARGS) database
+
 .PHONY: conformance-drf
 conformance-drf: $(VENV)/.installed-conformance ## Django REST framework's own tests: DB=
 	$(VENV)/bin/python -m conformance --db=$(DB) --drf $(ARGS)
