@@ -92,4 +92,4 @@ def run(folder: Path, labels: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(*worker.started()) > 0)
+    sys.exit(run(*worker.started()) > pytest.ExitCode.TESTS_FAILED)

@@ -21,7 +21,7 @@ STALL_S = 120
 # A label in which more tests than that hang is given up.
 MOST_HANGS = 5
 HUNG, DIED = "hung", "died"
-# Stands for a test where a process ended in none, while it made databases, say.
+# Stands for a test where a process hung or failed in none.
 OUTSIDE = "(outside of any test)"
 
 
@@ -101,10 +101,8 @@ def _run_once(job: Job, outcome: Outcome, left_out: list[str]) -> str | None:
         outcome.log = (folder / "log").read_text(errors="replace")[-20_000:]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if current is None and (hung or process.returncode not in (0, 1) or not outcome.tests):
-        if process.returncode == 0:
-            return None  # a label without tests
-        current = OUTSIDE
+    if current is None and (hung or process.returncode):
+        current = OUTSIDE  # while databases were made, or dropped at the end
     if current is None:
         return None
     outcome.tests[current] = HUNG if hung else DIED

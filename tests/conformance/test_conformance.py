@@ -44,6 +44,7 @@ def test_each_way_to_differ_is_found(outcomes):
         f"{PLANTED}test_g_kills_its_process": "died",
         f"{PLANTED}test_h_hangs": "hung",
         "setUpClass (planted.tests.PlantedInTheSetUp)": "error",
+        jobs.OUTSIDE: "died",
         "planted.tests.PlantedInTheSetUp.test_it_is_not_reached": "missing",
     }
     assert not verdict.holds

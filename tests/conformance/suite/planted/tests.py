@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 import unittest
@@ -66,3 +67,8 @@ class PlantedInTheSetUp(TestCase):
 
     def test_it_is_not_reached(self):
         pass
+
+
+def tearDownModule():
+    if on_onloop():  # as a database that cannot be dropped, it is no test that fails
+        atexit.register(os._exit, 4)

@@ -1,0 +1,3 @@
+"""The planted suite is run by the judge, not by pytest."""
+
+collect_ignore = ["suite"]
