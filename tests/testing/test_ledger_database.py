@@ -1,12 +1,14 @@
 """The leak ledger, for the database layer: pools, scopes, and what PostgreSQL itself says."""
 
 import asyncio
+import threading
 
 import pytest
 from django.db import connection, connections, transaction
 
 import onloop
 from onloop import bridge
+from onloop.db.backends.sqlite3 import worker
 from onloop.db.scope import Scope
 from onloop.testing import Leaked, LeakLedger
 from tests.database import APPLICATION_NAME
@@ -218,6 +220,37 @@ async def test_a_query_that_is_cancelled_is_not_complained_about(leak_ledger, db
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.fixture
+def no_worker_yet(monkeypatch):
+    """The threads of SQLite's slow statements begin in the test, and end with it."""
+    monkeypatch.setattr(worker, "_executor", None)
+    yield
+    worker.executor().shutdown()
+
+
+@pytest.mark.usefixtures("no_worker_yet")
+async def test_an_idle_thread_of_sqlite_s_slow_statements_is_no_leak(tmp_path):
+    """How slow a statement is depends on the machine: that must not fail anybody's test."""
+    async with LeakLedger(temp_folder=tmp_path):
+        worker.executor().submit(int).result()
+
+
+@pytest.mark.usefixtures("no_worker_yet")
+async def test_a_busy_thread_of_sqlite_s_slow_statements_is_named(ledger):
+    go_on, busy = threading.Event(), threading.Event()
+
+    def statement():
+        busy.set()
+        go_on.wait()
+
+    with pytest.raises(Leaked, match="in statement") as caught:
+        async with ledger:
+            worker.executor().submit(statement)
+            busy.wait()
+    assert kinds(caught) == {"thread"}
+    go_on.set()
 
 
 async def test_a_connection_that_this_task_holds_ends_with_it(leak_ledger):

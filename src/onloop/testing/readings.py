@@ -173,7 +173,7 @@ def _target(thread: threading.Thread) -> str:
 
 
 def _is_idle_worker(thread: threading.Thread) -> bool:
-    """Tell whether this is a worker without work of the loop's own executor or of asgiref's.
+    """Tell whether this is a worker without work of the loop's executor, asgiref's or SQLite's.
 
     Those executors live as long as the loop or the process; a worker that is busy, and one of
     an executor that somebody has made and forgotten, is a leak.
@@ -188,6 +188,9 @@ def _is_idle_worker(thread: threading.Thread) -> bool:
     if executor is asgiref.sync.SyncToAsync.single_thread_executor:
         return True
     if executor in asgiref.sync.AsyncToSync.loop_thread_executors.values():
+        return True
+    sqlite = sys.modules.get("onloop.db.backends.sqlite3.worker")  # not loaded for this
+    if sqlite is not None and executor is sqlite._executor:
         return True
     try:
         loop = asyncio.get_running_loop()
