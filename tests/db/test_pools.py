@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -160,6 +161,60 @@ async def test_a_cursor_in_a_cycle_gives_its_connection_back_when_it_is_collecte
 
     await bridge.run(work)
     gc.collect()
+    await assert_all_back()
+
+
+async def test_a_cursor_that_another_thread_collects_takes_nothing_from_under_its_task() -> (
+    None
+):
+    """The task may stand between two lines of `cursor()`, with the connection in its hands."""
+
+    def forget() -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cycle: list[Any] = [cursor]
+        cycle.append(cycle)
+
+    def work() -> None:
+        forget()
+        mine = connection.connection
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        thread.join()  # the loop stands, as between two lines
+        assert connection.connection is mine
+
+    gc.disable()
+    try:
+        await bridge.run(work)
+    finally:
+        gc.enable()
+    await eventually(lambda: connection.connection is None)
+    await assert_all_back()
+
+
+async def test_cursors_that_another_thread_collects_are_no_longer_counted() -> None:
+    """The last one that is open gives the connection back, whoever closed the others."""
+
+    def work() -> None:
+        last = connection.cursor()
+        cycle: list[Any] = [connection.cursor()]
+        cycle.append(cycle)
+        del cycle
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        thread.join()
+        last.close()
+        assert connection.connection is None
+        with connection.cursor() as again:  # may have the address of the collected one
+            again.execute("SELECT 1")
+            bridge.await_(asyncio.sleep(0))  # what the finaliser has left for the loop
+            assert connection.connection is not None
+
+    gc.disable()
+    try:
+        await bridge.run(work)
+    finally:
+        gc.enable()
     await assert_all_back()
 
 

@@ -152,6 +152,16 @@ class Scope:
             except Exception:
                 logger.exception("The connection %r could not be given back.", wrapper.alias)
 
+    @property
+    def is_lent(self) -> bool:
+        return self._lent_to > 0
+
+    def is_used_here(self) -> bool:
+        """Tell whether the calling thread is the one that may use the wrappers now."""
+        if running_loop() is self.loop:
+            return not self._lent_to
+        return _lent.scope is self or not self.loop.is_running()
+
     @contextmanager
     def lend(self) -> Iterator[None]:
         """Make this the scope of the calling thread, while the owner awaits that thread."""

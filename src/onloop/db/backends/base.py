@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
 from onloop import conf
-from onloop.db.backends.cursors import WatchedCursor
+from onloop.db.backends.cursors import CursorKeeper, WatchedCursor
 from onloop.db.backends.options import pool_mode
 from onloop.db.backends.pooled import PooledWrapper
 from onloop.db.backends.sessionstate import SessionWatch
@@ -51,7 +51,7 @@ else:
 _ensure_connection = BaseDatabaseWrapper.ensure_connection
 
 
-class ScopedWrapper(SessionWatch, SharedTransaction, PooledWrapper, _Base):
+class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper, _Base):
     """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
 
     # Django's `ensure_connection` is being asked, or what a test framework put in its place.
@@ -67,8 +67,6 @@ class ScopedWrapper(SessionWatch, SharedTransaction, PooledWrapper, _Base):
         # Reasons to keep the connection: open cursors, and calls that are under way.
         self._cursors: dict[int, weakref.ref[WatchedCursor]] = {}
         self._calls = 0
-        # Something of a cursor is left at the server: nobody else can use the connection.
-        self._unclean = False
         # Somebody asked for the connection itself, by connect() or ensure_connection().
         self._pinned = False
 
@@ -258,22 +256,6 @@ class ScopedWrapper(SessionWatch, SharedTransaction, PooledWrapper, _Base):
             if not self._cursors:
                 self._give_back()
 
-    def watch_cursor(self, cursor: WatchedCursor) -> None:
-        """Keep the connection until `cursor` is closed or collected."""
-        if self.scope is not None:
-            cursor.owner = self
-            cursor.borrowed = self.connection
-            self._cursors[id(cursor)] = weakref.ref(cursor)
-
-    def cursor_closed(
-        self, cursor: WatchedCursor, connection: Any, *, left_behind: bool
-    ) -> Exception | None:
-        if connection is self.connection and self._cursors.pop(id(cursor), None) is not None:
-            # Within a block what is left goes with the end of the transaction.
-            self._unclean |= left_behind and not self.in_atomic_block
-            return self._give_back()
-        return None
-
     def close_if_unusable_or_obsolete(self) -> None:
         """Django calls it before and after requests; a scope's connections end with it."""
         if self.scope is None:
@@ -288,7 +270,7 @@ class ScopedWrapper(SessionWatch, SharedTransaction, PooledWrapper, _Base):
         """
         if (
             self._borrowed_from is None
-            or self._cursors
+            or (self._cursors and self.has_cursors())
             or self.connection is None
             or self.is_kept
         ):

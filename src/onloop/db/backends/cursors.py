@@ -7,12 +7,24 @@ each statement first, since some leave something in the session (`sessionstate`)
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
+import weakref
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from onloop.db.scope import Scope
+
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     from onloop.db.backends.base import ScopedWrapper
+
+    _Base = BaseDatabaseWrapper
+else:
+    _Base = object
 
 logger = logging.getLogger("onloop.db")
 
@@ -89,9 +101,86 @@ class WatchedCursor:
         borrowed, self.borrowed = self.borrowed, None
         return owner.cursor_closed(self, borrowed, left_behind=left_behind)
 
+    def collected(self, *, left_behind: bool) -> None:
+        """As `release`, from a finaliser: in any thread, in the middle of any line."""
+        owner = self.owner
+        if owner is None or owner.scope is None or owner.scope.is_used_here():
+            self.release(left_behind=left_behind)
+        else:
+            self.owner = None
+            owner.cursor_collected(self, self.borrowed, left_behind=left_behind)
+
     def __del__(self) -> None:
         if self.owner is not None:
-            self.release(left_behind=False)
+            self.collected(left_behind=False)
         parent = getattr(super(), "__del__", None)
         if parent is not None:
             parent()
+
+
+class CursorKeeper(_Base):
+    """The part of a wrapper that knows its open cursors; `ScopedWrapper` is the rest of it."""
+
+    scope: Scope | None
+    connection: Any
+    _give_back: Callable[[], Exception | None]
+    _cursors: dict[int, weakref.ref[WatchedCursor]]
+    # Something of a cursor is left at the server: nobody else can use the connection.
+    _unclean = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Entries of `_cursors` that a finaliser in another thread has done with.
+        self._collected: deque[tuple[int, weakref.ref[WatchedCursor] | None]] = deque()
+
+    def watch_cursor(self, cursor: WatchedCursor) -> None:
+        """Keep the connection until `cursor` is closed or collected."""
+        if self.scope is not None:
+            cursor.owner = self  # type: ignore[assignment]
+            cursor.borrowed = self.connection
+            self._cursors[id(cursor)] = weakref.ref(cursor)
+
+    def cursor_closed(
+        self, cursor: WatchedCursor, connection: Any, *, left_behind: bool
+    ) -> Exception | None:
+        if connection is self.connection and self._cursors.pop(id(cursor), None) is not None:
+            # Within a block what is left goes with the end of the transaction.
+            self._unclean |= left_behind and not self.in_atomic_block
+            return self._give_back()
+        return None
+
+    def cursor_collected(
+        self, cursor: WatchedCursor, connection: Any, *, left_behind: bool
+    ) -> None:
+        """A finaliser has run in a thread that does not use this wrapper; never waits.
+
+        The thread that does may be about to use the connection: it must not be taken away.
+        """
+        if connection is not self.connection:
+            return
+        if left_behind and not self.in_atomic_block:
+            self._unclean = True
+        self._collected.append((id(cursor), self._cursors.get(id(cursor))))
+        assert self.scope is not None
+        try:
+            # In a context of its own: the collector runs in anybody's.
+            self.scope.loop.call_soon_threadsafe(
+                self._give_back_collected, context=contextvars.Context()
+            )
+        except RuntimeError:
+            self._give_back_collected()  # the loop is closed: nobody uses the wrapper
+
+    def _give_back_collected(self) -> None:
+        # One that is lent sees to it with its next statement, and at its end.
+        if self.scope is not None and not self.scope.is_lent:
+            lost = self._give_back()
+            if lost is not None:
+                logger.warning("%s", lost)
+
+    def has_cursors(self) -> bool:
+        """Tell whether a cursor is open, less those that other threads have collected."""
+        while self._collected:
+            key, entry = self._collected.popleft()
+            if entry is not None and self._cursors.get(key) is entry:
+                del self._cursors[key]
+        return bool(self._cursors)

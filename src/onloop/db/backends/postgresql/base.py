@@ -186,7 +186,7 @@ class WatchedServerCursor(WatchedPsycopgCursor):
         return not was_open
 
     def __del__(self) -> None:
-        self.release(left_behind=not self.closed)  # type: ignore[attr-defined]
+        self.collected(left_behind=not self.closed)  # type: ignore[attr-defined]
         super().__del__()
 
 
