@@ -8,6 +8,7 @@ each statement first, since some leave something in the session (`sessionstate`)
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 import sys
 import weakref
@@ -19,6 +20,7 @@ from onloop.db.scope import Scope
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorDebugWrapper
 
     from onloop.db.backends.base import ScopedWrapper
 
@@ -184,3 +186,21 @@ class CursorKeeper(_Base):
             if entry is not None and self._cursors.get(key) is entry:
                 del self._cursors[key]
         return bool(self._cursors)
+
+    def make_debug_cursor(self, cursor: Any) -> CursorDebugWrapper:
+        ops: Any = self.ops
+        if "last_executed_query" not in vars(ops):
+            ops.last_executed_query = functools.partial(_statement, ops.last_executed_query)
+        return super().make_debug_cursor(cursor)
+
+
+def _statement(ask: Callable[..., Any], cursor: Any, sql: Any, params: Any) -> Any:
+    """What the query log shows of a statement: with its values, which the driver is asked for.
+
+    After a cancellation its connection is back in the pool, or lost. An error here would hide
+    the cancellation, and a wait would hold it up.
+    """
+    interrupted = sys.exception()
+    if interrupted is None or isinstance(interrupted, Exception):
+        return ask(cursor, sql, params)
+    return sql
