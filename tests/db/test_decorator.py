@@ -195,3 +195,24 @@ async def test_non_atomic_requests_marks_an_async_view() -> None:
     assert view._non_atomic_requests == {"default", "other"}  # type: ignore[attr-defined]
     assert not await view()
     assert not connections["other"].in_atomic_block
+
+
+async def test_durable_holds_for_tasks_and_threads_that_joined_a_block() -> None:
+    """They commit nothing: whatever they write goes with the block around them."""
+
+    @transaction.atomic(durable=True)
+    def write() -> None:
+        Author.objects.create(name="Ann")
+
+    @transaction.atomic(durable=True)
+    async def awrite() -> None:
+        await Author.objects.acreate(name="Ann")
+
+    async with transaction.atomic():
+        for inner in (awrite(), asyncio.to_thread(write), bridge.run(write)):
+            with pytest.raises(RuntimeError, match="durable"):
+                await asyncio.create_task(inner)
+        assert await anames() == []
+    await asyncio.create_task(awrite())
+    assert await anames() == ["Ann"]
+    await assert_all_back()
