@@ -63,15 +63,59 @@ def test_each_loop_has_a_pool_of_its_own() -> None:
     assert len({id(pool) for pool in found}) == 2
 
 
-async def test_close_pool_from_another_thread_closes_idle_connections() -> None:
-    def close_pool() -> None:
-        connections["default"].close_pool()  # the wrapper of that thread
+def close_pool() -> None:
+    connections["default"].close_pool()  # the wrapper of the calling thread
 
+
+async def test_close_pool_from_another_thread_closes_idle_connections() -> None:
     await anames()
     (pool,) = pools.pools_of(asyncio.get_running_loop())
     await asyncio.to_thread(close_pool)
     assert pool.stats()["pool_size"] == 0
     assert await anames() == []  # a new pool
+    await assert_all_back()
+
+
+async def test_close_pool_closes_those_of_all_loops_the_dead_ones_included() -> None:
+    """Called in a plain thread: of this loop, of one that runs in a thread, one that stands
+    still and one that was closed."""
+    ready, end = threading.Event(), threading.Event()
+    found: list[Any] = []
+
+    async def elsewhere(alias: str = "default") -> None:
+        await anames(alias)
+        found.extend(pools.pools_of(asyncio.get_running_loop()))
+
+    async def stays() -> None:
+        await elsewhere()
+        ready.set()
+        while not end.is_set():
+            await asyncio.sleep(0.001)
+
+    def dead_and_still() -> asyncio.AbstractEventLoop:
+        dead, still = asyncio.new_event_loop(), asyncio.new_event_loop()
+        still.run_until_complete(elsewhere())
+        dead.run_until_complete(elsewhere())
+        dead.close()
+        return still
+
+    running = threading.Thread(target=asyncio.run, args=[stays()])
+    running.start()
+    try:
+        assert await asyncio.to_thread(ready.wait, 10)
+        still = await asyncio.to_thread(dead_and_still)
+        await elsewhere()
+        await elsewhere("other")
+        other = found.pop()
+        found[:] = list(dict.fromkeys(found))
+        assert len(found) == 4
+        await asyncio.to_thread(close_pool)
+        assert all(pool.closed and pool.stats()["pool_size"] == 0 for pool in found)
+        assert not other.closed, "a pool of another alias"
+    finally:
+        end.set()
+        running.join()
+    still.close()
     await assert_all_back()
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from onloop.db import leaving
+from onloop.db.backends.postgresql import connection as driver
 from onloop.testing import FaultProxy
 from tests.database import close_pools
 from tests.project.library.models import Author
@@ -108,6 +109,36 @@ async def test_a_savepoint_without_an_answer_is_given_up_after_a_cancel(
     proxied.forward()
     assert await anames() == []
     await assert_all_back()
+
+
+@pytest.mark.parametrize("often", [1, 2])
+async def test_a_begin_without_an_answer_is_given_up_after_a_cancel(
+    proxied: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    pg_activity: Callable[..., Any],
+    often: int,
+) -> None:
+    """BEGIN goes to the server with the block's first statement."""
+    monkeypatch.setattr(driver, "CANCEL_S", 0.05)
+    monkeypatch.setattr(driver, "DRAIN_S", 0.05)
+    await anames()  # a connection is open
+
+    async def work() -> None:
+        async with transaction.atomic():
+            proxied.black_hole("down")
+            await Author.objects.acreate(name="Ann")
+
+    task = asyncio.create_task(work())
+    await eventually(lambda: pg_activity("BEGIN", state="idle in transaction"))
+    for _ in range(often):
+        task.cancel()
+        await asyncio.sleep(0)
+    await given_up(task)
+    assert task.cancelled()
+    proxied.forward()
+    assert await anames() == []
+    await assert_all_back()
+    await eventually(lambda: not pg_activity("BEGIN", state="idle in transaction"))
 
 
 async def test_the_end_of_a_block_whose_connection_is_lost_opens_no_other_one(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import psycopg_pool
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
@@ -29,6 +31,22 @@ def test_options_have_psycopg_pools_names(extra_alias: Callable[..., str]) -> No
     assert (options.min_size, options.max_size, options.timeout, options.max_waiting) == (
         2, 5, 3, 7,
     )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*has no meaning on the loop:UserWarning")
+def test_every_option_of_the_installed_psycopg_pool_is_accepted(
+    extra_alias: Callable[..., str],
+) -> None:
+    """With the default that it has there, where it has a meaning here."""
+    theirs = dict(inspect.signature(psycopg_pool.ConnectionPool).parameters)
+    assert {"min_size", "max_size", "max_waiting", "reconnect_failed", "num_workers"} <= set(
+        theirs
+    )
+    for name, parameter in theirs.items():
+        given = "" if parameter.default is parameter.empty else parameter.default
+        options = options_of(extra_alias(f"with_{name}", OPTIONS={"pool": {name: given}}))
+        if hasattr(options, name) and name != "max_size":  # None there: as `min_size`
+            assert getattr(options, name) == given
 
 
 def test_unknown_options_are_named(extra_alias: Callable[..., str]) -> None:

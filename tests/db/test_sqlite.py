@@ -127,14 +127,15 @@ async def test_transactions_begin_immediate_on_the_loop() -> None:
     assert statements[0] == "BEGIN IMMEDIATE"
 
 
+@pytest.mark.parametrize("mode", ["DEFERRED", "EXCLUSIVE"])
 async def test_the_transaction_mode_of_the_settings_is_respected(
-    extra_alias: Callable[..., str],
+    extra_alias: Callable[..., str], mode: str
 ) -> None:
-    alias = extra_alias("deferred", OPTIONS={"transaction_mode": "DEFERRED"})
+    alias = extra_alias("moded", OPTIONS={"transaction_mode": mode})
     connections[alias].force_debug_cursor = True
     async with transaction.atomic(using=alias):
         await anames(alias)
-    assert connections[alias].queries[0]["sql"] == "BEGIN DEFERRED"
+    assert connections[alias].queries[0]["sql"] == f"BEGIN {mode}"
 
 
 async def test_deferred_transactions_that_only_read_do_not_wait_for_each_other(
