@@ -337,3 +337,18 @@ async def test_a_rollback_by_hand_after_a_swallowed_time_out_makes_it_good(gate:
     task.cancel()
     await task
     assert await anames() == ["stays"]
+
+
+# --- the driver's connection, between two statements ------------------------------------------
+
+
+async def test_code_that_asks_for_the_drivers_connection_finds_none_and_works() -> None:
+    """In transaction mode nothing is borrowed between two statements."""
+
+    def quoted() -> Any:
+        assert connection.connection is None
+        editor = connection.schema_editor()
+        return [editor.quote_value(value) for value in ("it's", 7)]
+
+    assert [str(value) for value in await bridge.run(quoted)] == ["'it''s'", "7"]
+    await assert_all_back()
