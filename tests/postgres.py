@@ -101,7 +101,8 @@ class PostgresServer:
         # and then the pipe.
         keeper = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.postgres"),
+                # platformdirs, which the wheel uses, warns where there is no XDG_RUNTIME_DIR.
+                *(sys.executable, "-W", "ignore", "-m", "tests.postgres"),
                 *(str(self.folder), str(self.place.port), *self._binaries),
             ],
             cwd=ROOT,
