@@ -55,7 +55,7 @@ layers: $(VENV)/.installed ## who may import whom
 	$(VENV)/bin/lint-imports
 
 .PHONY: test
-test: test-sqlite test-postgresql ## the tests, on both databases
+test: test-sqlite test-postgresql test-reliability-uvloop ## the tests, on both databases
 
 # One process a database; tests/README.md says why.
 .PHONY: test-postgresql
@@ -66,10 +66,15 @@ test-postgresql: $(VENV)/.installed ## all tests, those of the database on Postg
 test-sqlite: $(VENV)/.installed ## the tests that use a database, on SQLite
 	$(PYTEST) --db=sqlite -m database $(ARGS)
 
+.PHONY: test-reliability-uvloop
+test-reliability-uvloop: $(VENV)/.installed ## faults and cancellations, on uvloop and PostgreSQL
+	$(PYTEST) --db=postgresql --loop=uvloop tests/reliability $(ARGS)
+
 # Without those that only start processes: these have loops of their own.
 .PHONY: test-uvloop
-test-uvloop: $(VENV)/.installed ## the tests on uvloop and PostgreSQL
-	$(PYTEST) --db=postgresql --loop=uvloop --ignore=tests/testing/users --ignore=tests/workspace \
+test-uvloop: $(VENV)/.installed ## the other tests on uvloop and PostgreSQL
+	$(PYTEST) --db=postgresql --loop=uvloop --ignore=tests/reliability \
+	    --ignore=tests/testing/users --ignore=tests/workspace --ignore=tests/conformance \
 	    --ignore=tests/test_servers.py --ignore=tests/test_startproject.py $(ARGS)
 
 # --- other work -------------------------------------------------------------------------------
