@@ -26,7 +26,7 @@ SHELL := /bin/sh
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-25s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@awk '/^#   / {sub("# ", ""); print}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
