@@ -20,6 +20,10 @@ Django's test suite runs twice: on Django's own backend, and on Onloop's with al
 inside a bridge on a running event loop, with pool and scopes in use. A test counts as different
 if it passes on Django's backend and not on Onloop's. In a run called `handler-...`, Onloop's
 handler stands where Django's `ASGIHandler` and the handler of its `AsyncClient` do.
+
+Not run: `gis_tests`, which want GeoDjango's libraries, and what Django skips without a browser,
+memcached or Redis. Tests that fail on Django's own backend here (for root, folders are never
+read-only) are not compared.
 """
 
 
