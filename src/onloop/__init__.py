@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from onloop.adapters import async_to_sync, sync_to_async
+from onloop.context import is_async_context, where
 from onloop.policy import in_thread, on_loop
 
 if TYPE_CHECKING:
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["async_to_sync", "in_thread", "on_loop", "scope", "sync_to_async"]
+__all__ = [
+    "async_to_sync",
+    "in_thread",
+    "is_async_context",
+    "on_loop",
+    "scope",
+    "sync_to_async",
+    "where",
+]
 
 
 def __getattr__(name: str) -> Any:
