@@ -5,7 +5,6 @@ This module must never import Django or a driver.
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from asgiref.sync import SyncToAsync
@@ -44,10 +43,5 @@ def _works_for_a_loop() -> bool:
         return True
     # asgiref notes here for whom its threads work, and asks the same. It never takes that
     # back: plain code in a thread of which `async_to_sync` made use finds a loop that is over.
-    noted = SyncToAsync.threadlocal
-    loop = getattr(noted, "main_event_loop", None)
-    return (
-        loop is not None
-        and loop.is_running()
-        and getattr(noted, "main_event_loop_pid", None) == os.getpid()
-    )
+    loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    return loop is not None and loop.is_running()
