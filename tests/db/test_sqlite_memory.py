@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.signals import connection_created
 
@@ -198,3 +199,31 @@ async def test_plain_threads_and_tasks_take_turns_in_memory(memory: str) -> None
         *(in_task(n) for n in range(5)),
     )
     assert await Author.objects.using(memory).acount() == 10
+
+
+async def test_a_copy_of_the_wrapper_does_not_close_everybodys_connection(memory: str) -> None:
+    """Django's tests, and packages that look at features, close ad hoc copies by `_close()`."""
+    await Author.objects.using(memory).acreate(name="Ann")
+
+    def look() -> None:
+        copy = connections[memory].copy()
+        copy.ensure_connection()
+        copy._close()
+
+    await bridge.run(look)
+    await asyncio.to_thread(look)
+    assert await anames(memory) == ["Ann"]
+
+
+async def test_options_that_are_wrong_are_refused_though_the_connection_is_open(
+    memory: str,
+) -> None:
+    await anames(memory)
+
+    def connect() -> None:
+        copy = connections[memory].copy()
+        copy.settings_dict["OPTIONS"] = {"transaction_mode": "invalid"}
+        copy.connect()
+
+    with pytest.raises(ImproperlyConfigured, match="transaction_mode"):
+        await bridge.run(connect)

@@ -143,6 +143,7 @@ class SQLiteMixin(ScopedWrapper):
         else:
             # It is everybody's, and configured: to do that again, in the middle of a statement
             # of another thread, could stop both for good (see `worker`).
+            self.get_connection_params()  # raises where the options are wrong
             self._reuse(shared)
 
     def get_connection_params(self) -> dict[str, Any]:
@@ -301,7 +302,10 @@ class SQLiteMixin(ScopedWrapper):
         self._leave_place()
 
     def _close(self) -> None:
-        super()._close()
+        if (
+            not self.is_in_memory_db()
+        ):  # that connection is everybody's: `close()` leaves it too
+            super()._close()
         self._leave_place()
 
     def _take_place(self) -> None:
