@@ -4,7 +4,7 @@
 #   DJANGO=5.2          a Django other than the newest that is supported
 #   VENV=.venv          where the environment is
 #   ARGS="-k pool"      more arguments for pytest, or for the benchmarks
-#   DB=postgresql       the database that the conformance tests run on, or sqlite
+#   DB=postgresql       the database of the conformance tests, sqlite or memory
 #   PORT=8000           where the demo listens
 
 PYTHON ?= python3

@@ -10,6 +10,7 @@ import time
 import django
 
 from conformance import report, suite
+from conformance.databases import KINDS
 from conformance.jobs import Outcome
 from conformance.runs import Run
 from conformance.verdict import Verdict
@@ -79,7 +80,7 @@ def _labels(asked: list[str], tests: suite.Suite) -> list[str]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
-    parser.add_argument("--db", choices=("postgresql", "sqlite"), default="postgresql")
+    parser.add_argument("--db", choices=KINDS, default="postgresql")
     parser.add_argument(
         "--handler", action="store_true", help="with Onloop's handler in place of Django's"
     )

@@ -15,12 +15,7 @@ from tests.postgres import PostgresServer
 
 # Labels that make test databases once more, and would be asked whether to overwrite a file.
 IN_MEMORY = {"test_runner"}
-_ENGINES = {
-    ("postgresql", "stock"): "django.db.backends.postgresql",
-    ("postgresql", "onloop"): "onloop.db.backends.postgresql",
-    ("sqlite", "stock"): "django.db.backends.sqlite3",
-    ("sqlite", "onloop"): "onloop.db.backends.sqlite3",
-}
+KINDS = {"postgresql": "postgresql", "sqlite": "sqlite3", "memory": "sqlite3"}
 # No time goes to the disk for what is thrown away.
 _SQLITE_OPTIONS = {"init_command": "PRAGMA synchronous=OFF"}
 
@@ -36,12 +31,14 @@ class Databases:
         self._folder = Path()
 
     def __enter__(self) -> Databases:
-        if self.kind == "sqlite":
+        if self.kind in ("sqlite", "memory"):
             shm = Path("/dev/shm")  # noqa: S108 - in memory, where there is such a place
             place = shm if shm.is_dir() else None
             folder = tempfile.TemporaryDirectory(prefix="onloop-conformance-", dir=place)
             self._folder = Path(self._stack.enter_context(folder))
             self.version = f"SQLite {sqlite3.sqlite_version}"
+            if self.kind == "memory":
+                self.version += " in memory"
             return self
         server = self._server = PostgresServer(system_binaries())
         server.start()
@@ -56,17 +53,20 @@ class Databases:
 
     def settings(self, engine: str, label: str, slot: int) -> dict[str, dict[str, Any]]:
         """`DATABASES` for one process; no two at the same time have the same `slot`."""
+        package = "onloop" if engine == "onloop" else "django"
         made: dict[str, dict[str, Any]] = {}
         for alias in ("default", "other"):
             name = f"conformance_{slot}_{alias}"
-            settings: dict[str, Any] = {"ENGINE": _ENGINES[self.kind, engine], "NAME": name}
-            if self.kind == "sqlite":
+            settings: dict[str, Any] = {
+                "ENGINE": f"{package}.db.backends.{KINDS[self.kind]}",
+                "NAME": name,
+            }
+            if self._server is None:
                 settings["NAME"] = str(self._folder / f"{name}.sqlite3")
-                if label not in IN_MEMORY:
+                if self.kind == "sqlite" and label not in IN_MEMORY:
                     settings["TEST"] = {"NAME": str(self._folder / f"test_{name}.sqlite3")}
                 settings["OPTIONS"] = _SQLITE_OPTIONS
             else:
-                assert self._server is not None
                 place = self._server.place
                 settings.update(HOST=place.socket_dir, PORT=place.port, USER="postgres")
             made[alias] = settings

@@ -10,6 +10,7 @@ CAUSES = {
     "test": "Django's test",  # it asserts on threads or on a private detail
     "permanent": "ours, permanent",  # with its decision page
     "open": "ours, open",
+    "out": "Django's test, left out",  # those that follow would fail with it
 }
 
 
