@@ -93,8 +93,9 @@ conformance: $(VENV)/.installed-conformance ## Django's own tests: DB=, LABELS=,
 	$(VENV)/bin/python -m conformance --db=$(DB) $(if $(HANDLER),--handler) $(ARGS) $(LABELS)
 
 .PHONY: conformance-database
-conformance-database: $(VENV)/.installed-conformance ## the labels about databases, on both
+conformance-database: $(VENV)/.installed-conformance ## the labels about databases, on all
 	$(VENV)/bin/python -m conformance --db=sqlite $(ARGS) database
+	$(VENV)/bin/python -m conformance --db=memory $(ARGS) database
 	$(VENV)/bin/python -m conformance --db=postgresql $(ARGS) database
 
 .PHONY: conformance-drf
