@@ -113,6 +113,30 @@ class AsyncClass:
         return None
 
 
+class DualClass:
+    """As Django's `RemoteUserMiddleware`: `__call__` is synchronous, and knows what to do."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request):
+        if self.is_async:
+            return self.__acall__(request)
+        passed(request, "dual class: sync side")
+        return marked(self.get_response(request), "dual class: sync side")
+
+    async def __acall__(self, request):
+        passed(request, "dual class")
+        await Author.objects.acount()
+        return marked(await self.get_response(request), "dual class")
+
+
 class InATask:
     """Calls the rest in a task of its own, as `asyncio.wait_for` does before Python 3.12."""
 
@@ -169,6 +193,7 @@ KINDS = {
     "dual function": "dual_function",
     "class without flags": "ClassWithoutFlags",
     "async class": "AsyncClass",
+    "dual class": "DualClass",
     "in a task": "InATask",
     "mixin": "Mixin",
 }

@@ -21,6 +21,7 @@ from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import response_for_exception
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
@@ -225,9 +226,13 @@ def _wants_async(factory: Any, path: str) -> bool:
         )
     if not can_sync:
         return True
-    if inspect.isclass(factory):
+    if inspect.isclass(factory) and not can_async:
         # `async def __call__` without the flags: Django would call it and fail.
         return iscoroutinefunction(factory.__call__)
+    if inspect.isclass(factory) and issubclass(factory, MiddlewareMixin):
+        return False  # its hooks are synchronous, and its async side would call them in threads
+    # Somebody wrote an async side for ASGI. On Django 5.2 `RemoteUserMiddleware` looks only
+    # there for the names that headers have under ASGI.
     return bool(can_async)
 
 
