@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 import types
 import warnings
 
@@ -139,6 +140,27 @@ def test_the_exception_of_an_awaitable_can_be_caught(runner):
         return bridge.await_(answer())
 
     assert runner.run(bridge.run(function)) == 42
+
+
+@pytest.mark.parametrize("in_a", ["task", "thread"])
+def test_the_traceback_of_an_awaitable_s_exception_reaches_to_where_it_was_raised(runner, in_a):
+    def raises():
+        raise KeyError("a key")
+
+    async def a_task():
+        raises()
+
+    def frames():
+        try:
+            if in_a == "task":
+                bridge.await_(asyncio.create_task(a_task()))
+            else:
+                bridge.await_(asyncio.to_thread(raises))
+        except KeyError as exc:
+            return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
+
+    names = runner.run(bridge.run(frames))
+    assert (names[0], names[-1]) == ("frames", "raises")
 
 
 def test_a_coroutine_run_in_a_bridge_may_call_code_that_waits(runner):

@@ -197,7 +197,8 @@ def drive(
             out = bridge.switch(sent)
         else:
             try:
-                out = bridge.throw(thrown)
+                # By itself it would come without its traceback: greenlet begins a new one.
+                out = bridge.throw(type(thrown), thrown, thrown.__traceback__)
             finally:
                 del thrown
     result, bridge.result = bridge.result, None
