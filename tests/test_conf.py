@@ -23,6 +23,7 @@ def test_without_the_setting_there_are_defaults():
             LIFESPAN=(),
             TURN_TIMEOUT=30.0,
             SQLITE_INLINE_MS=5.0,
+            JSON_ERRORS=(),
         )
     conf.reload()
 
@@ -41,6 +42,7 @@ def test_without_the_setting_there_are_defaults():
         ("TURN_TIMEOUT", 0.5, 0.5),
         ("SQLITE_INLINE_MS", 0, 0),
         ("SQLITE_INLINE_MS", 2.5, 2.5),
+        ("JSON_ERRORS", ["/api/", "/v2"], ("/api/", "/v2")),
     ],
 )
 def test_a_valid_value_is_read(name, given, read):
@@ -63,6 +65,8 @@ def test_a_valid_value_is_read(name, given, read):
         ({"ON_LOOP": None}, r"ONLOOP\['ON_LOOP'\] must be a list of dotted"),
         ({"IN_THREAD": [len]}, r"ONLOOP\['IN_THREAD'\] must be a list of dotted"),
         ({"LIFESPAN": 5}, r"ONLOOP\['LIFESPAN'\] must be a list of dotted"),
+        ({"JSON_ERRORS": "/api/"}, r"ONLOOP\['JSON_ERRORS'\] must be a list of paths"),
+        ({"JSON_ERRORS": ["api/"]}, r'"JSON_ERRORS"\] must hold .* begin with "/"; \'api/\''),
         ({"TURN_TIMEOUT": 0}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": -1}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": True}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),

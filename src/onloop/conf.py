@@ -19,7 +19,8 @@ class Settings:
     manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
     waits for the connection of its transaction while another task or thread uses it.
     `SQLITE_INLINE_MS`: milliseconds that a SQLite statement may hold the loop before it is
-    moved to a worker thread; 0 sends every query there.
+    moved to a worker thread; 0 sends every query there. `JSON_ERRORS`: prefixes of paths under
+    which `JSONErrorMiddleware` answers everybody in JSON.
     """
 
     SYNC_VIEWS: str = "thread"
@@ -28,6 +29,7 @@ class Settings:
     LIFESPAN: tuple[str, ...] = ()
     TURN_TIMEOUT: float = 30.0
     SQLITE_INLINE_MS: float = 5.0
+    JSON_ERRORS: tuple[str, ...] = ()
 
 
 _loaded: Settings | None = None
@@ -64,14 +66,21 @@ def _check(given: dict[str, Any]) -> Settings:
             f"Known are: {', '.join(sorted(known))}."
         )
     values: dict[str, Any] = dict(given)
-    for name in ("ON_LOOP", "IN_THREAD", "LIFESPAN"):
+    for name in ("ON_LOOP", "IN_THREAD", "LIFESPAN", "JSON_ERRORS"):
         if name in values:
             value = values[name]
             if not isinstance(value, list | tuple | set | frozenset) or not all(
                 isinstance(item, str) for item in value
             ):
-                raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of dotted paths.")
+                kind = "paths" if name == "JSON_ERRORS" else "dotted paths"
+                raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of {kind}.")
             values[name] = tuple(value)
+    for prefix in values.get("JSON_ERRORS", ()):
+        if not prefix.startswith("/"):
+            raise ImproperlyConfigured(
+                f'ONLOOP["JSON_ERRORS"] must hold paths that begin with "/"; {prefix!r} '
+                "does not."
+            )
     seconds = values.get("TURN_TIMEOUT", 1.0)
     if not _is_number(seconds) or not 0 < seconds < math.inf:
         raise ImproperlyConfigured(
