@@ -7,5 +7,6 @@ for anything, or need one of the three.
 from __future__ import annotations
 
 from onloop.middleware.json_errors import JSONErrorMiddleware
+from onloop.middleware.timing import RequestTimingMiddleware
 
-__all__ = ["JSONErrorMiddleware"]
+__all__ = ["JSONErrorMiddleware", "RequestTimingMiddleware"]
