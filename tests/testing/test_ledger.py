@@ -11,6 +11,7 @@ import threading
 
 import asgiref.sync
 import pytest
+from django.utils.functional import SimpleLazyObject
 from greenlet import getcurrent
 
 from onloop import bridge
@@ -139,6 +140,7 @@ def test_temporary_files_and_folders_are_named(ledger, tmp_path):
 
 
 def test_a_spooled_file_on_disk_is_named_and_one_in_memory_is_not(ledger):
+    lazy = SimpleLazyObject(lambda: 1 / 0)  # is not asked what it stands for
     with (
         tempfile.SpooledTemporaryFile(max_size=10) as on_disk,
         tempfile.SpooledTemporaryFile(max_size=10) as in_memory,
@@ -148,6 +150,7 @@ def test_a_spooled_file_on_disk_is_named_and_one_in_memory_is_not(ledger):
             on_disk.write(b"more than ten bytes")
             in_memory.write(b"few bytes")
         assert kinds(caught) == ["descriptor"]
+    assert type(lazy) is SimpleLazyObject
 
 
 async def test_a_bridge_that_nobody_drives_is_named(ledger):

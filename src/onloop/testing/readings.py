@@ -229,7 +229,8 @@ def _describe_descriptor(number: int, target: str) -> str:
             return target
     if target.endswith(" (deleted)"):
         for thing in gc.get_objects():
-            if not isinstance(thing, tempfile.SpooledTemporaryFile):
+            # Not `isinstance`, which asks a lazy object for what it stands for.
+            if not issubclass(type(thing), tempfile.SpooledTemporaryFile):
                 continue
             spooled: Any = thing
             # `fileno()` of one that is still in memory would write it to disk.
