@@ -16,6 +16,9 @@ from tests.asgi.client import Exchange
 from tests.middleware.views import ERRORS, SECRET
 from tests.postgres import free_port
 
+# No database is involved, but for one that cannot be reached: one kind is enough.
+pytestmark = pytest.mark.only_on("postgresql")
+
 OURS = "onloop.middleware.JSONErrorMiddleware"
 VIEWS = "tests.middleware.views"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
