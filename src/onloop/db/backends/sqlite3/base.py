@@ -302,9 +302,8 @@ class SQLiteMixin(ScopedWrapper):
         self._leave_place()
 
     def _close(self) -> None:
-        if (
-            not self.is_in_memory_db()
-        ):  # that connection is everybody's: `close()` leaves it too
+        # The connection of a database in memory is everybody's: Django's `close` leaves it too.
+        if not self.is_in_memory_db():
             super()._close()
         self._leave_place()
 
