@@ -19,7 +19,8 @@ class Settings:
     manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
     waits for the connection of its transaction while another task or thread uses it.
     `SQLITE_INLINE_MS`: milliseconds that a SQLite statement may hold the loop before it is
-    moved to a worker thread; 0 sends every query there.
+    moved to a worker thread; 0 sends every query there. `STALL_MS`: milliseconds that code may
+    hold the loop before the watchdog names it; 0 switches the watchdog off.
     """
 
     SYNC_VIEWS: str = "thread"
@@ -28,6 +29,7 @@ class Settings:
     LIFESPAN: tuple[str, ...] = ()
     TURN_TIMEOUT: float = 30.0
     SQLITE_INLINE_MS: float = 5.0
+    STALL_MS: float = 50.0
 
 
 _loaded: Settings | None = None
@@ -77,11 +79,12 @@ def _check(given: dict[str, Any]) -> Settings:
         raise ImproperlyConfigured(
             'ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.'
         )
-    milliseconds = values.get("SQLITE_INLINE_MS", 1.0)
-    if not _is_number(milliseconds) or not 0 <= milliseconds < math.inf:
-        raise ImproperlyConfigured(
-            'ONLOOP["SQLITE_INLINE_MS"] must be a number of milliseconds, 0 or more.'
-        )
+    for name in ("SQLITE_INLINE_MS", "STALL_MS"):
+        milliseconds = values.get(name, 1.0)
+        if not _is_number(milliseconds) or not 0 <= milliseconds < math.inf:
+            raise ImproperlyConfigured(
+                f'ONLOOP["{name}"] must be a number of milliseconds, 0 or more.'
+            )
     if values.get("SYNC_VIEWS", "thread") not in ("thread", "loop"):
         raise ImproperlyConfigured('ONLOOP["SYNC_VIEWS"] must be "thread" or "loop".')
     return Settings(**values)
