@@ -22,10 +22,9 @@ def place_of(view: Callable[..., Any]) -> Place:
     """
     if iscoroutinefunction(view):
         return "awaited"
-    for owner in (view, *_classes(view)):
-        mark = getattr(owner, "onloop_place", None)
-        if mark is not None:
-            return mark  # type: ignore[no-any-return]
+    mark = mark_of(view)
+    if mark is not None:
+        return mark
     settings = conf.get()
     names = list(_names(view))
     on_loop = _longest_prefix(settings.ON_LOOP, names)
@@ -33,6 +32,21 @@ def place_of(view: Callable[..., Any]) -> Place:
     if on_loop or in_thread:
         return "loop" if on_loop > in_thread else "thread"
     return "loop" if settings.SYNC_VIEWS == "loop" else "thread"
+
+
+def mark_of(view: Callable[..., Any]) -> Place | None:
+    """The mark of a view or its class, by `@onloop.on_loop` or `@onloop.in_thread`."""
+    for owner in (view, *_classes(view)):
+        mark = getattr(owner, "onloop_place", None)
+        if mark is not None:
+            return mark  # type: ignore[no-any-return]
+    return None
+
+
+def prefix_of(view: Callable[..., Any]) -> str:
+    """The name by which a setting means this view, its class if it has one."""
+    owner = next(_classes(view), view)
+    return _dotted(owner).partition(".<locals>")[0]
 
 
 def _classes(view: Callable[..., Any]) -> Iterator[type]:
