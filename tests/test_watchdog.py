@@ -182,7 +182,7 @@ def test_a_call_that_keeps_the_interpreters_lock_is_named(runner, warnings):
 
     async def code():
         with serving():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.07)  # between two marks
             usleep(int(BLOCK_S * 1e6))
 
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):

@@ -70,13 +70,19 @@ class serving:  # noqa: N801 - reads as what it is, a `with` block
             if not watch.watched:
                 watch.left += 1
                 watch = None
-        self._watch = watch or _dog.begin(loop, self._explain)
+            elif watch.rests:
+                watch.rests = False
+                _dog.wake.set()
+        self._watch = watch = watch or _dog.begin(loop, self._explain)
+        if watch is not None and not self._lingers:
+            watch.lifespans += 1
 
     def __exit__(self, *exc: object) -> None:
         watch = self._watch
         if watch is not None:
             watch.left += 1
             if not self._lingers:
+                watch.lifespans -= 1
                 watch.lingers = False
                 _dog.wake.set()
 
@@ -140,7 +146,7 @@ class Watchdog:
             self.wake.clear()
             for watch in list(self.watches.values()):
                 now = time.monotonic()
-                if watch.watched and now >= watch.due:
+                if watch.watched and watch.is_due(now):
                     self._try(watch, now)
 
     def _goes_on(self) -> bool:
@@ -228,9 +234,11 @@ class Watch:
         self, loop: asyncio.AbstractEventLoop, stall_s: float, explain: Explain
     ) -> None:
         now = time.monotonic()
-        # Requests that began and ended; each written by the loop's thread only.
+        # What began and ended, requests and lifespans; written by the loop's thread only.
         self.entered = 0
         self.left = 0
+        self.lifespans = 0
+        self.rests = False  # no request is there, so marks are few
         self.lingers = True
         self.watched = True
         self.stall: Stretch | None = None  # to be logged
@@ -240,12 +248,14 @@ class Watch:
         self._tick_s = min(max(stall_s / 2, MIN_LOOK_S), MAX_LOOK_S)
         self._stretch: Stretch | None = None
         self._used_at = now
-        self._entered_before = 0
+        self._entered_before = 0  # when it was last asked whether it is over
+        self._entered_then = 0  # when the mark was posted
+        self._interval_s = self._tick_s
         # The stack on which the loop calls its callbacks: how deep it is, and where it begins.
         self._depth: int | None = None
         self._bottom: int | None = None
         self._thread_id = threading.get_ident()
-        self._post(now)
+        self._post(now, self._holds())
         self.due = now + self._tick_s
 
     def is_over(self) -> bool:
@@ -263,6 +273,10 @@ class Watch:
                 self.watched = True
         return not self.watched
 
+    def is_due(self, now: float) -> bool:
+        """Tell whether it is time for a look; it is too if a request ends a rest."""
+        return now >= self.due or (self.due - now > self._tick_s and not self.rests)
+
     def look(self, now: float) -> float:
         """See what holds the loop, if anything; return the seconds until the next look."""
         if not self._loop.is_running():
@@ -274,28 +288,45 @@ class Watch:
         late_s = now - self.due
         alone = late_s > self._stall_s
         since = self.due if alone else now
+        holder = self._holds()
         if self._ran_at is not None:
             self.end()
-            self._post(since)
-            if not alone:
-                return self._tick_s
-        holder = self._holds()
-        if holder is not None and holder == self._holder:
+            # Before the mark is posted: that may hand the lock back.
+            if alone and holder is not None:
+                self._see(holder, since, now, late_s)
+            self._post(since, holder)
+            return self._until_next()
+        if holder is None:
+            self.end(now)
+            return self._tick_s
+        if holder == self._holder:
             since = min(since, self._posted_at)
+        stretch = self._see(holder, since, now, late_s if alone else 0.0)
+        return min(max(self._tick_s / 2, MIN_LOOK_S, stretch.held_s / 16), MAX_LOOK_S)
+
+    def _until_next(self) -> float:
+        """Seconds to the next mark: more and more while there is no request."""
+        serves = self.entered - self.left > self.lifespans or self.entered != self._entered_then
+        self._entered_then = self.entered
+        self._interval_s = (
+            self._tick_s if serves else min(self._interval_s * 2, max(MAX_LOOK_S, self._tick_s))
+        )
+        self.rests = not serves
+        return self._interval_s
+
+    def _see(self, holder: object, since: float, now: float, alone_s: float) -> Stretch:
+        """Note that `holder` holds the loop now, `since` then if it did not before."""
         stretch = self._stretch
         if stretch is None or stretch.holder != holder:
             self.end(now)
-            if holder is None:
-                return self._tick_s
             stretch = self._stretch = Stretch(holder, since)
-        if alone:
-            stretch.alone_s += late_s
+        stretch.alone_s += alone_s
         stretch.held_s = now - stretch.since
         if not stretch.logged:
             stretch.sample(now, self._frames(), self._explain)
             if stretch.held_s > max(LASTING_S, self._stall_s):
                 self.stall = stretch
-        return min(max(self._tick_s / 2, MIN_LOOK_S, stretch.held_s / 16), MAX_LOOK_S)
+        return stretch
 
     def end(self, now: float | None = None) -> None:
         """End the stretch: when the mark ran, else `now`, else when it was last seen."""
@@ -308,11 +339,11 @@ class Watch:
             if stretch.held_s > self._stall_s:
                 self.stall = stretch
 
-    def _post(self, since: float) -> None:
-        """Post a mark. What holds the loop now has done so `since` then, if not longer."""
+    def _post(self, since: float, holder: object) -> None:
+        """Post a mark. `holder` holds the loop, and has done so `since` then, if not longer."""
         self._ran_at: float | None = None
         self._posted_at = since
-        self._holder = self._holds()
+        self._holder = holder
         try:
             self._loop.call_soon_threadsafe(self._mark)
         except RuntimeError:  # closed this very moment

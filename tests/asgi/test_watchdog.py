@@ -259,10 +259,10 @@ async def test_a_place_is_named_once_a_minute_and_the_rest_counted(project, line
     assert line.endswith("It did so 2 more times since it was last named.")
 
 
-async def test_requests_leave_no_thread(project):
+async def test_requests_leave_no_thread(project, tmp_path):
     await project.get("/quick/")  # what is opened once
     await eventually(lambda: not threads(), "the end of the watchdog")
-    async with LeakLedger(databases=()):
+    async with LeakLedger(databases=(), temp_folder=tmp_path):
         await project.get("/quick/")
         assert threads()
 
@@ -275,8 +275,24 @@ async def test_a_lifespan_is_watched_until_it_ends(project, monkeypatch, lines):
     (thread,) = threads()
     await asyncio.sleep(0.3)
     assert threads() == [thread]
-    time.sleep(BLOCK_S)  # in no request
+    # In no request, and so with fewer looks.
+    time.sleep(BLOCK_S + 2 * watchdog.MAX_LOOK_S)
     monkeypatch.setattr(watchdog, "LINGER_S", 60)  # it does not linger now
     await lifespan.shutdown()
     (line,) = await lines()
     assert "Request: none that is known." in line
+
+
+async def test_a_request_ends_the_rest_of_a_process_that_waits_for_one(
+    project, monkeypatch, lines
+):
+    monkeypatch.setattr(watchdog, "MAX_LOOK_S", 3600)
+    project.configure(ONLOOP={"STALL_MS": STALL_MS})
+    lifespan = Lifespan(project.application)
+    await lifespan.startup()
+    (watch,) = watchdog._dog.watches.values()
+    await eventually(lambda: watch.due > time.monotonic() + 0.5, "the rest")
+    await project.get("/asynchronous/")
+    await lifespan.shutdown()
+    (line,) = await lines()
+    assert line.startswith(at(asynchronous))
