@@ -133,7 +133,7 @@ class Watchdog:
                 try:
                     thread.start()
                 except RuntimeError:  # no more threads, or the interpreter is about to end
-                    del self.watches[loop]
+                    self.watches.pop(loop).watched = False
                     return None
                 self._thread = thread
         self.wake.set()
