@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -103,6 +104,17 @@ def pytest_asyncio_loop_factories(
 
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def fresh_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watchdog that has seen and said nothing yet; those of tests before have ended."""
+    from onloop import watchdog
+
+    for thread in threading.enumerate():
+        if thread.name == watchdog.NAME:
+            thread.join(HTTP_TIMEOUT_S)
+    monkeypatch.setattr(watchdog, "_dog", watchdog.Watchdog())
 
 
 # --- databases --------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ def test_without_the_setting_there_are_defaults():
             TURN_TIMEOUT=30.0,
             SQLITE_INLINE_MS=5.0,
             JSON_ERRORS=(),
+            STALL_MS=50.0,
         )
     conf.reload()
 
@@ -43,6 +44,8 @@ def test_without_the_setting_there_are_defaults():
         ("SQLITE_INLINE_MS", 0, 0),
         ("SQLITE_INLINE_MS", 2.5, 2.5),
         ("JSON_ERRORS", ["/api/", "/v2"], ("/api/", "/v2")),
+        ("STALL_MS", 0, 0),
+        ("STALL_MS", 250, 250),
     ],
 )
 def test_a_valid_value_is_read(name, given, read):
@@ -77,6 +80,10 @@ def test_a_valid_value_is_read(name, given, read):
         ({"SQLITE_INLINE_MS": -1}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
         ({"SQLITE_INLINE_MS": True}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
         ({"SQLITE_INLINE_MS": None}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
+        ({"STALL_MS": -1}, r'ONLOOP\["STALL_MS"\] must be a number of milli'),
+        ({"STALL_MS": True}, r'ONLOOP\["STALL_MS"\] must be a number of milli'),
+        ({"STALL_MS": None}, r'ONLOOP\["STALL_MS"\] must be a number of milli'),
+        ({"STALL_MS": math.inf}, r'ONLOOP\["STALL_MS"\] must be a number of milli'),
         ({"SQLITE_INLINE_MS": "5"}, r'ONLOOP\["SQLITE_INLINE_MS"\] must be a number of milli'),
         (
             {"SQLITE_INLINE_MS": math.inf},

@@ -11,7 +11,7 @@ class OnloopConfig(AppConfig):
     verbose_name = "Onloop"
 
     def ready(self) -> None:
-        from onloop import checks, conf, rebind  # noqa: PLC0415 - they need the app registry
+        from onloop import checks, conf, rebind, watchdog  # noqa: PLC0415 - they need the app registry
         from onloop.db.pools import renew_pools  # noqa: PLC0415
         from onloop.db.scope import install_store  # noqa: PLC0415
 
@@ -20,3 +20,4 @@ class OnloopConfig(AppConfig):
         checks.register()
         setting_changed.connect(conf.reload)
         setting_changed.connect(renew_pools)
+        setting_changed.connect(watchdog.renew)

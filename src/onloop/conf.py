@@ -15,12 +15,13 @@ class Settings:
 
     `SYNC_VIEWS`: where plain `def` views run, "thread" or "loop". `ON_LOOP` and `IN_THREAD`:
     dotted prefixes (`"django.contrib.admin"`) of views that run there whatever `SYNC_VIEWS`
-    says. `LIFESPAN`: dotted paths of functions without arguments that return an async context
+    says, and of middleware, which is on the loop unless `IN_THREAD` says otherwise. `LIFESPAN`: dotted paths of functions without arguments that return an async context
     manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
     waits for the connection of its transaction while another task or thread uses it.
     `SQLITE_INLINE_MS`: milliseconds that a SQLite statement may hold the loop before it is
     moved to a worker thread; 0 sends every query there. `JSON_ERRORS`: prefixes of paths under
-    which `JSONErrorMiddleware` answers everybody in JSON.
+    which `JSONErrorMiddleware` answers everybody in JSON. `STALL_MS`: milliseconds that code
+    may hold the loop before the watchdog names it; 0 switches the watchdog off.
     """
 
     SYNC_VIEWS: str = "thread"
@@ -30,6 +31,7 @@ class Settings:
     TURN_TIMEOUT: float = 30.0
     SQLITE_INLINE_MS: float = 5.0
     JSON_ERRORS: tuple[str, ...] = ()
+    STALL_MS: float = 50.0
 
 
 _loaded: Settings | None = None
@@ -86,11 +88,12 @@ def _check(given: dict[str, Any]) -> Settings:
         raise ImproperlyConfigured(
             'ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.'
         )
-    milliseconds = values.get("SQLITE_INLINE_MS", 1.0)
-    if not _is_number(milliseconds) or not 0 <= milliseconds < math.inf:
-        raise ImproperlyConfigured(
-            'ONLOOP["SQLITE_INLINE_MS"] must be a number of milliseconds, 0 or more.'
-        )
+    for name in ("SQLITE_INLINE_MS", "STALL_MS"):
+        milliseconds = values.get(name, 1.0)
+        if not _is_number(milliseconds) or not 0 <= milliseconds < math.inf:
+            raise ImproperlyConfigured(
+                f'ONLOOP["{name}"] must be a number of milliseconds, 0 or more.'
+            )
     if values.get("SYNC_VIEWS", "thread") not in ("thread", "loop"):
         raise ImproperlyConfigured('ONLOOP["SYNC_VIEWS"] must be "thread" or "loop".')
     return Settings(**values)

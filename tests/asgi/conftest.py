@@ -13,6 +13,7 @@ import pytest
 from django.core.signals import got_request_exception
 from django.test import override_settings
 
+from onloop import watchdog
 from onloop.db import pools
 from tests.asgi.client import Exchange
 from tests.database import TestDatabases
@@ -90,12 +91,16 @@ def borrowed() -> dict[str, int]:
 
 @pytest.fixture
 def started_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads that are started, whether or not they have ended since."""
+    """The threads that are started, whether or not they have ended since.
+
+    The watchdog's is none of a request's.
+    """
     started: list[threading.Thread] = []
     start = threading.Thread.start
 
     def recording(thread: threading.Thread) -> None:
-        started.append(thread)
+        if thread.name != watchdog.NAME:
+            started.append(thread)
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", recording)

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import SyncToAsync, iscoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 from django.core.handlers.base import BaseHandler
@@ -26,10 +26,10 @@ from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
 from onloop import bridge
-from onloop.asgi.places import Place, place_of
+from onloop.asgi.places import Place, middleware_runs_in_thread, place_of
+from onloop.asgi.threads import call_in_thread, in_thread, thread_middleware
 from onloop.bridge import await_
 from onloop.db.errors import DatabaseUnavailable
-from onloop.db.scope import current_scope
 from onloop.db.transaction import make_view_atomic
 
 logger = logging.getLogger("django.request")
@@ -56,9 +56,7 @@ class Chain(BaseHandler):
         for path in reversed(settings.MIDDLEWARE):
             factory = import_string(path)
             try:
-                middleware = factory(
-                    _as_async(handler) if _wants_async(factory, path) else handler
-                )
+                middleware, called, adapt = _make(path, factory, handler)
             except MiddlewareNotUsed as exc:
                 if settings.DEBUG:
                     logger.debug("MiddlewareNotUsed(%r): %s", path, exc)
@@ -66,14 +64,14 @@ class Chain(BaseHandler):
             if middleware is None:
                 raise ImproperlyConfigured(f"Middleware factory {path} returned None.")
             if hasattr(middleware, "process_view"):
-                self._view_middleware.insert(0, _as_sync(middleware.process_view))
+                self._view_middleware.insert(0, adapt(middleware.process_view))
             if hasattr(middleware, "process_template_response"):
                 self._template_response_middleware.append(
-                    _as_sync(middleware.process_template_response)
+                    adapt(middleware.process_template_response)
                 )
             if hasattr(middleware, "process_exception"):
-                self._exception_middleware.append(_as_sync(middleware.process_exception))
-            handler = convert_exceptions(_as_sync(middleware))
+                self._exception_middleware.append(adapt(middleware.process_exception))
+            handler = convert_exceptions(called)
         # Assigned last: it tells that the rest is complete.
         self._middleware_chain = handler
 
@@ -126,7 +124,7 @@ class Chain(BaseHandler):
             place = self._places[view] = place_of(view)
         atomic = self.make_view_atomic(view)
         if place == "thread":
-            response = await_(_call_in_thread(atomic, request, *args, **kwargs))
+            response = await_(call_in_thread(atomic, request, *args, **kwargs))
         else:
             response = atomic(request, *args, **kwargs)
         # An old decorator may hide that the view is `async def`. A transaction that was put
@@ -138,46 +136,6 @@ class Chain(BaseHandler):
     def _forget_places(self, *, setting: str, **kwargs: Any) -> None:
         if setting == "ONLOOP":
             self._places.clear()
-
-
-async def _call_in_thread(view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call `view` in the request's thread, with the request's scope lent to it.
-
-    A thread cannot be cancelled. A request that is cancelled waits for it, however often it is
-    told: its connections must not be taken away from the thread.
-    """
-    scope = current_scope()
-    assert scope is not None
-
-    def lent() -> Any:
-        with scope.lend():
-            return view(*args, **kwargs)
-
-    try:
-        return await sync_to_async(lent, thread_sensitive=True)()
-    except asyncio.CancelledError:
-        await thread_is_free()
-        raise
-
-
-async def thread_is_free() -> None:
-    """Wait until the request's thread is done with what it does, however often cancelled.
-
-    To be called where a cancellation is on its way, which stands for all that come here.
-    """
-    threads = SyncToAsync.thread_sensitive_context.get(None)
-    if threads not in SyncToAsync.context_to_thread_executor:
-        return
-    free = asyncio.ensure_future(sync_to_async(_nothing, thread_sensitive=True)())
-    while not free.done():
-        try:
-            await asyncio.shield(free)
-        except asyncio.CancelledError:
-            pass
-
-
-def _nothing() -> None:
-    """What the thread does next is proof that it is done with what it did."""
 
 
 def convert_exceptions(get_response: Handler) -> Handler:
@@ -215,8 +173,23 @@ def _unavailable(request: HttpRequest, exc: DatabaseUnavailable) -> HttpResponse
     return response
 
 
-def _wants_async(factory: Any, path: str) -> bool:
-    """Tell which side of a middleware is used: its async side where that is the natural one."""
+def _make(
+    path: str, factory: Callable[..., Any], handler: Handler
+) -> tuple[Any, Handler, Callable[[Any], Any]]:
+    """Make a middleware around `handler`.
+
+    Returns it, what is called for it in the chain, and what makes a synchronous function of one
+    of its hooks.
+    """
+    can_sync, prefers_async = _sides(factory, path)
+    if can_sync and middleware_runs_in_thread(path, factory):
+        return *thread_middleware(factory, handler), _hook_in_thread
+    middleware = factory(_as_async(handler) if prefers_async else handler)
+    return middleware, _as_sync(middleware), _as_sync
+
+
+def _sides(factory: Any, path: str) -> tuple[bool, bool]:
+    """Tell whether a middleware has a sync side, and whether its async one is more natural."""
     can_sync = getattr(factory, "sync_capable", True)
     can_async = getattr(factory, "async_capable", False)
     if not can_sync and not can_async:
@@ -225,15 +198,17 @@ def _wants_async(factory: Any, path: str) -> bool:
             "True."
         )
     if not can_sync:
-        return True
+        return False, True
     if inspect.isclass(factory) and not can_async:
         # `async def __call__` without the flags: Django would call it and fail.
-        return iscoroutinefunction(factory.__call__)
+        is_async = iscoroutinefunction(factory.__call__)
+        return not is_async, is_async
     if inspect.isclass(factory) and issubclass(factory, MiddlewareMixin):
-        return False  # its hooks are synchronous, and its async side would call them in threads
+        # Its hooks are synchronous, and its async side would call them in threads.
+        return True, False
     # Somebody wrote an async side for ASGI. On Django 5.2 `RemoteUserMiddleware` looks only
     # there for the names that headers have under ASGI.
-    return bool(can_async)
+    return True, bool(can_async)
 
 
 def _as_async(handler: Handler) -> Callable[[HttpRequest], Any]:
@@ -242,6 +217,10 @@ def _as_async(handler: Handler) -> Callable[[HttpRequest], Any]:
         return await bridge.run(handler, request)
 
     return get_response
+
+
+def _hook_in_thread(method: Callable[..., Any]) -> Callable[..., Any]:
+    return in_thread(method) if not iscoroutinefunction(method) else _as_sync(method)
 
 
 def _as_sync(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,10 +25,12 @@ from django.http import FileResponse
 from django.urls import set_script_prefix
 from django.utils import timezone, translation
 
-from onloop import bridge
-from onloop.asgi.chain import Chain, thread_is_free
+from onloop import bridge, watchdog
+from onloop.asgi.chain import Chain
+from onloop.asgi.explain import explain
 from onloop.asgi.lifespan import serve_lifespan
 from onloop.asgi.response import ClientLeft, send_response
+from onloop.asgi.threads import thread_is_free
 from onloop.bridge import await_
 from onloop.db.scope import Scope
 
@@ -48,9 +50,11 @@ class OnloopHandler(Chain, ASGIHandler):
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            await bridge.run(self._serve, scope, receive, send)
+            with watchdog.serving(explain):
+                await bridge.run(self._serve, scope, receive, send)
         elif kind == "lifespan":
-            await serve_lifespan(receive, send)
+            with watchdog.serving(explain, lingers=False):
+                await serve_lifespan(receive, send)
         else:
             raise ValueError(
                 f"Django can only handle ASGI/HTTP connections, not {kind}. Route other "

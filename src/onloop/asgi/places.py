@@ -1,4 +1,4 @@
-"""Where a view runs: awaited, on the loop, or in a thread."""
+"""Where a view or a middleware runs: awaited, on the loop, or in a thread."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ def place_of(view: Callable[..., Any]) -> Place:
     """
     if iscoroutinefunction(view):
         return "awaited"
-    for owner in (view, *_classes(view)):
-        mark = getattr(owner, "onloop_place", None)
-        if mark is not None:
-            return mark  # type: ignore[no-any-return]
+    mark = mark_of(view)
+    if mark is not None:
+        return mark
     settings = conf.get()
     names = list(_names(view))
     on_loop = _longest_prefix(settings.ON_LOOP, names)
@@ -33,6 +32,32 @@ def place_of(view: Callable[..., Any]) -> Place:
     if on_loop or in_thread:
         return "loop" if on_loop > in_thread else "thread"
     return "loop" if settings.SYNC_VIEWS == "loop" else "thread"
+
+
+def middleware_runs_in_thread(path: str, factory: Callable[..., Any]) -> bool:
+    """Decide whether a synchronous middleware runs in a thread, by its prefix in the settings.
+
+    `path` is its name in `MIDDLEWARE`, which may be another than where it is defined.
+    """
+    settings = conf.get()
+    names = [path, _dotted(factory)]
+    in_thread = _longest_prefix(settings.IN_THREAD, names)
+    return in_thread > 0 and in_thread >= _longest_prefix(settings.ON_LOOP, names)
+
+
+def mark_of(view: Callable[..., Any]) -> Place | None:
+    """The mark of a view or its class, by `@onloop.on_loop` or `@onloop.in_thread`."""
+    for owner in (view, *_classes(view)):
+        mark = getattr(owner, "onloop_place", None)
+        if mark is not None:
+            return mark  # type: ignore[no-any-return]
+    return None
+
+
+def prefix_of(view: Callable[..., Any]) -> str:
+    """The name by which a setting means this view, its class if it has one."""
+    owner = next(_classes(view), view)
+    return _dotted(owner).partition(".<locals>")[0]
 
 
 def _classes(view: Callable[..., Any]) -> Iterator[type]:
