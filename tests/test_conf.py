@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -60,7 +62,7 @@ def test_a_valid_value_is_read(name, given, read):
         ([("SYNC_VIEWS", "loop")], "must be a dictionary"),
         (
             {"SYNCVIEWS": "loop", "B": 1},
-            r"Unknown names .*: B, SYNCVIEWS\. Known are: IN_THREAD,",
+            r"Unknown names .*: B, SYNCVIEWS\. Known are: BODY_TIMEOUT,",
         ),
         ({"SYNC_VIEWS": "async"}, r'ONLOOP\["SYNC_VIEWS"\] must be "thread" or "loop"'),
         ({"SYNC_VIEWS": None}, r'ONLOOP\["SYNC_VIEWS"\] must be "thread" or "loop"'),
@@ -122,3 +124,12 @@ def test_what_was_refused_is_refused_again():
         for _ in range(2):
             with pytest.raises(ImproperlyConfigured):
                 conf.get()
+
+
+def test_the_page_on_limits_tells_the_defaults():
+    page = (Path(__file__).parents[1] / "docs" / "limits.md").read_text()
+    told = dict(re.findall(r"^\| `([A-Z_]+)` \| ([0-9]+)", page, re.MULTILINE))
+    defaults = conf.Settings()
+    ours = {name: int(value) for name, value in told.items() if hasattr(defaults, name)}
+    assert len(ours) == 7
+    assert ours == {name: getattr(defaults, name) for name in ours}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onloop.adapters import async_to_sync, sync_to_async
 from onloop.context import is_async_context, where
-from onloop.policy import in_thread, on_loop
+from onloop.policy import in_thread, limits, on_loop
 
 if TYPE_CHECKING:
     from onloop.db.scope import scope
@@ -20,6 +20,7 @@ __all__ = [
     "async_to_sync",
     "in_thread",
     "is_async_context",
+    "limits",
     "on_loop",
     "scope",
     "sync_to_async",

@@ -3,10 +3,78 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+
+MIB = 2**20
+
+Check = Callable[[str, Any], Any]
+
+
+def _setting(default: Any, check: Check) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+# --- what values may be -----------------------------------------------------------------------
+
+
+def _list_of(kind: str) -> Check:
+    def check(name: str, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple | set | frozenset) or not all(
+            isinstance(item, str) for item in value
+        ):
+            raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of {kind}.")
+        return tuple(value)
+
+    return check
+
+
+def _paths(name: str, value: Any) -> tuple[str, ...]:
+    paths: tuple[str, ...] = _list_of("paths")(name, value)
+    for path in paths:
+        if not path.startswith("/"):
+            raise ImproperlyConfigured(
+                f'ONLOOP["{name}"] must hold paths that begin with "/"; {path!r} does not.'
+            )
+    return paths
+
+
+def _choice(*choices: str) -> Check:
+    def check(name: str, value: Any) -> str:
+        if value not in choices:
+            wanted = " or ".join(f'"{choice}"' for choice in choices)
+            raise ImproperlyConfigured(f'ONLOOP["{name}"] must be {wanted}.')
+        return str(value)
+
+    return check
+
+
+def _number_of(unit: str, *, above: float = -1, whole: bool = False) -> Check:
+    """A finite number above `above`; -1 stands for "0 or more"."""
+    floor = "0 or more" if above < 0 else f"above {above:g}"
+    joint = " " if above >= 0 else ", "
+
+    def check(name: str, value: Any) -> float:
+        numeric = isinstance(value, int if whole else int | float)
+        if not numeric or isinstance(value, bool) or not max(above, -0.5) < value < math.inf:
+            number = "whole number" if whole else "number"
+            raise ImproperlyConfigured(
+                f'ONLOOP["{name}"] must be a {number} of {unit}{joint}{floor}.'
+            )
+        return value  # type: ignore[no-any-return]
+
+    return check
+
+
+_DOTTED = _list_of("dotted paths")
+_SECONDS = _number_of("seconds", above=0)
+_SECONDS_OR_0 = _number_of("seconds")
+_MILLISECONDS = _number_of("milliseconds")
+_COUNT_OR_0 = _number_of("requests", whole=True)
+_BYTES = _number_of("bytes", whole=True)
 
 
 @dataclass(frozen=True)
@@ -15,23 +83,39 @@ class Settings:
 
     `SYNC_VIEWS`: where plain `def` views run, "thread" or "loop". `ON_LOOP` and `IN_THREAD`:
     dotted prefixes (`"django.contrib.admin"`) of views that run there whatever `SYNC_VIEWS`
-    says, and of middleware, which is on the loop unless `IN_THREAD` says otherwise. `LIFESPAN`: dotted paths of functions without arguments that return an async context
-    manager, entered at start-up and left at shutdown. `TURN_TIMEOUT`: seconds that a statement
-    waits for the connection of its transaction while another task or thread uses it.
-    `SQLITE_INLINE_MS`: milliseconds that a SQLite statement may hold the loop before it is
-    moved to a worker thread; 0 sends every query there. `JSON_ERRORS`: prefixes of paths under
-    which `JSONErrorMiddleware` answers everybody in JSON. `STALL_MS`: milliseconds that code
-    may hold the loop before the watchdog names it; 0 switches the watchdog off.
+    says, and of middleware, which is on the loop unless `IN_THREAD` says otherwise.
+
+    `LIFESPAN`: dotted paths of functions without arguments that return an async context
+    manager, entered at start-up and left at shutdown.
+
+    `TURN_TIMEOUT`: seconds that a statement waits for the connection of its transaction while
+    another task or thread uses it. `SQLITE_INLINE_MS`: milliseconds that a SQLite statement may
+    hold the loop before it is moved to a worker thread; 0 sends every query there. `STALL_MS`:
+    milliseconds that code may hold the loop before the watchdog names it; 0 switches it off.
+
+    `JSON_ERRORS`: prefixes of paths where `JSONErrorMiddleware` answers everybody in JSON.
+
+    Limits (docs/limits.md): `MAX_BODY`, bytes of a request's body; `BODY_TIMEOUT` and
+    `CHUNK_TIMEOUT`, seconds to wait for all of it and for its next piece; `REQUEST_TIMEOUT`,
+    seconds until the response begins, 0 for no end; `MAX_REQUESTS` that are served at once on
+    an event loop and `MAX_QUEUE` that wait for that, for `QUEUE_TIMEOUT` seconds at most.
     """
 
-    SYNC_VIEWS: str = "thread"
-    ON_LOOP: tuple[str, ...] = ()
-    IN_THREAD: tuple[str, ...] = ()
-    LIFESPAN: tuple[str, ...] = ()
-    TURN_TIMEOUT: float = 30.0
-    SQLITE_INLINE_MS: float = 5.0
-    JSON_ERRORS: tuple[str, ...] = ()
-    STALL_MS: float = 50.0
+    SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
+    ON_LOOP: tuple[str, ...] = _setting((), _DOTTED)
+    IN_THREAD: tuple[str, ...] = _setting((), _DOTTED)
+    LIFESPAN: tuple[str, ...] = _setting((), _DOTTED)
+    TURN_TIMEOUT: float = _setting(30.0, _SECONDS)
+    SQLITE_INLINE_MS: float = _setting(5.0, _MILLISECONDS)
+    STALL_MS: float = _setting(50.0, _MILLISECONDS)
+    JSON_ERRORS: tuple[str, ...] = _setting((), _paths)
+    MAX_BODY: int = _setting(100 * MIB, _BYTES)
+    BODY_TIMEOUT: float = _setting(600.0, _SECONDS)
+    CHUNK_TIMEOUT: float = _setting(30.0, _SECONDS)
+    REQUEST_TIMEOUT: float = _setting(300.0, _SECONDS_OR_0)
+    MAX_REQUESTS: int = _setting(1000, _number_of("requests", above=0, whole=True))
+    MAX_QUEUE: int = _setting(1000, _COUNT_OR_0)
+    QUEUE_TIMEOUT: float = _setting(10.0, _SECONDS)
 
 
 _loaded: Settings | None = None
@@ -60,44 +144,11 @@ def reload(**kwargs: Any) -> None:
 def _check(given: dict[str, Any]) -> Settings:
     if not isinstance(given, dict):
         raise ImproperlyConfigured("The setting ONLOOP must be a dictionary.")
-    known = {field.name for field in fields(Settings)}
-    unknown = sorted(set(given) - known)
+    checks = {entry.name: entry.metadata["check"] for entry in fields(Settings)}
+    unknown = sorted(set(given) - set(checks))
     if unknown:
         raise ImproperlyConfigured(
             f"Unknown names in the setting ONLOOP: {', '.join(unknown)}. "
-            f"Known are: {', '.join(sorted(known))}."
+            f"Known are: {', '.join(sorted(checks))}."
         )
-    values: dict[str, Any] = dict(given)
-    for name in ("ON_LOOP", "IN_THREAD", "LIFESPAN", "JSON_ERRORS"):
-        if name in values:
-            value = values[name]
-            if not isinstance(value, list | tuple | set | frozenset) or not all(
-                isinstance(item, str) for item in value
-            ):
-                kind = "paths" if name == "JSON_ERRORS" else "dotted paths"
-                raise ImproperlyConfigured(f"ONLOOP[{name!r}] must be a list of {kind}.")
-            values[name] = tuple(value)
-    for prefix in values.get("JSON_ERRORS", ()):
-        if not prefix.startswith("/"):
-            raise ImproperlyConfigured(
-                f'ONLOOP["JSON_ERRORS"] must hold paths that begin with "/"; {prefix!r} '
-                "does not."
-            )
-    seconds = values.get("TURN_TIMEOUT", 1.0)
-    if not _is_number(seconds) or not 0 < seconds < math.inf:
-        raise ImproperlyConfigured(
-            'ONLOOP["TURN_TIMEOUT"] must be a number of seconds above 0.'
-        )
-    for name in ("SQLITE_INLINE_MS", "STALL_MS"):
-        milliseconds = values.get(name, 1.0)
-        if not _is_number(milliseconds) or not 0 <= milliseconds < math.inf:
-            raise ImproperlyConfigured(
-                f'ONLOOP["{name}"] must be a number of milliseconds, 0 or more.'
-            )
-    if values.get("SYNC_VIEWS", "thread") not in ("thread", "loop"):
-        raise ImproperlyConfigured('ONLOOP["SYNC_VIEWS"] must be "thread" or "loop".')
-    return Settings(**values)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return Settings(**{name: checks[name](name, value) for name, value in given.items()})

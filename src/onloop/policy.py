@@ -1,4 +1,4 @@
-"""The marks that say where a synchronous view runs."""
+"""The marks of a view: where it runs if it is synchronous, and its own limits."""
 
 from __future__ import annotations
 
@@ -22,3 +22,36 @@ def in_thread(view: F) -> F:
     """Run this synchronous view in a thread, whatever the settings say."""
     view.onloop_place = "thread"  # type: ignore[attr-defined]
     return view
+
+
+def limits(
+    *,
+    max_body: int | None = None,
+    body_timeout: float | None = None,
+    chunk_timeout: float | None = None,
+    request_timeout: float | None = None,
+) -> Callable[[F], F]:
+    """Give a view limits of its own, in place of those in the setting `ONLOOP`.
+
+    `max_body`: bytes of the request's body. `body_timeout` and `chunk_timeout`: seconds to wait
+    for all of the body, and for its next piece. `request_timeout`: seconds until the response
+    begins, 0 for no end. For a class-based view use Django's `method_decorator` on `dispatch`.
+
+    Raises `ValueError` for a negative limit, and for a time-out of the body that is 0.
+    """
+    given = {
+        "max_body": max_body,
+        "body_timeout": body_timeout,
+        "chunk_timeout": chunk_timeout,
+        "request_timeout": request_timeout,
+    }
+    own = {name: value for name, value in given.items() if value is not None}
+    for name, value in own.items():
+        if value < 0 or (value == 0 and name in ("body_timeout", "chunk_timeout")):
+            raise ValueError(f"{name} is a limit of a request and cannot be {value!r}.")
+
+    def mark(view: F) -> F:
+        view.onloop_limits = {**getattr(view, "onloop_limits", {}), **own}  # type: ignore[attr-defined]
+        return view
+
+    return mark

@@ -139,11 +139,6 @@ def endless_sync(request):
     return StreamingHttpResponse(numbers())
 
 
-async def never_called(request):
-    stage.seen.append("called")
-    return HttpResponse()
-
-
 async def has_its_own_timeout(request):
     try:
         async with asyncio.timeout(0):
@@ -162,7 +157,6 @@ urlpatterns = [
     path("endless/", endless),
     path("waits-between-items/", waits_between_items),
     path("endless-sync/", endless_sync),
-    path("never-called/", never_called),
     path("has-its-own-timeout/", has_its_own_timeout),
 ]
 
@@ -247,13 +241,6 @@ async def test_the_connection_of_a_stopped_query_is_used_again(project, pg_activ
     await Author.objects.acount()
     ours = await asyncio.to_thread(pg_activity, application_name="onloop-tests")
     assert [backend.pid for backend in ours] == [sleeping[0].pid]
-
-
-async def test_a_client_that_leaves_while_its_body_arrives_never_gets_to_a_view(project):
-    exchange = project.post("/never-called/", b"half", more_body=True)
-    exchange.leave()
-    await exchange
-    assert (stage.seen, exchange.messages) == ([], [])
 
 
 async def test_a_timeout_of_the_view_is_not_taken_for_the_clients_leaving(project):

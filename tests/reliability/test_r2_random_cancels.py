@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 
 from onloop import bridge
-from onloop.asgi import get_asgi_application, handler
+from onloop.asgi import client, get_asgi_application
 from onloop.db.pool import Pool
 from onloop.db.scope import Scope
 from tests.project.library.models import Author
@@ -32,7 +32,7 @@ COUNT = size(200, full=10_000)
 def cancelled_at_random(db_clean, tmp_path, monkeypatch):
     """`await cancelled_at_random(seed, pool, count)`: run, apply the rule, judge."""
     # The watch for the client's leaving begins with the request's first wait.
-    monkeypatch.setattr(handler, "WATCH_AFTER_S", 0)
+    monkeypatch.setattr(client, "WATCH_AFTER_S", 0)
 
     async def run(seed, max_size, count=COUNT, *, only=None, patience_s=5.0):
         findings = Findings(f"R2, seed {seed}, pool of {max_size}")
@@ -163,5 +163,5 @@ async def test_a_driver_that_swallows_a_cancel_is_found(found, monkeypatch):
 
 
 async def test_a_handler_that_keeps_the_cancellation_of_its_client_is_found(found, monkeypatch):
-    monkeypatch.setattr(handler.Client, "left_alone", False)
+    monkeypatch.setattr(client.Client, "alone", False)
     assert "error without a cause" in await found()

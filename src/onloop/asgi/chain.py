@@ -26,6 +26,7 @@ from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
 from onloop import bridge
+from onloop.asgi.errors import BodyTimeout, BodyTooBig
 from onloop.asgi.places import Place, middleware_runs_in_thread, place_of
 from onloop.asgi.threads import call_in_thread, in_thread, thread_middleware
 from onloop.bridge import await_
@@ -78,6 +79,10 @@ class Chain(BaseHandler):
     def _get_response(self, request: HttpRequest) -> Any:
         """Resolve and call the view, with the view, template and exception hooks around it."""
         view, args, kwargs = self.resolve_request(request)
+        if hasattr(view, "onloop_limits"):
+            client = getattr(request, "_onloop_client", None)
+            if client is not None:  # a test's own request has none
+                client.apply_limits_of(view, request)
         response = None
         for hook in self._view_middleware:
             response = hook(request, view, args, kwargs)
@@ -145,30 +150,37 @@ def convert_exceptions(get_response: Handler) -> Handler:
     def inner(request: HttpRequest) -> HttpResponseBase:
         try:
             return get_response(request)  # type: ignore[no-any-return]
-        except DatabaseUnavailable as exc:
+        except (DatabaseUnavailable, BodyTooBig, BodyTimeout) as exc:
             if settings.DEBUG_PROPAGATE_EXCEPTIONS:
                 raise
-            return _unavailable(request, exc)
+            return _refused(request, exc)
         except Exception as exc:  # noqa: BLE001 - that is its purpose
             return response_for_exception(request, exc)
 
     return inner
 
 
-def _unavailable(request: HttpRequest, exc: DatabaseUnavailable) -> HttpResponse:
-    response = HttpResponse(
-        "Service Unavailable",
-        status=503,
-        content_type="text/plain",
-        headers={"Retry-After": "1"},
-    )
+def _refused(request: Any, exc: DatabaseUnavailable | BodyTooBig | BodyTimeout) -> HttpResponse:
+    headers = {}
+    if isinstance(exc, DatabaseUnavailable):
+        headers["Retry-After"] = "1"
+        status = 503
+    else:
+        status = exc.status
+        # Who looks into `request.POST` must not have the same error again.
+        request._mark_post_parse_error()
+        if request.scope.get("http_version", "1.1").startswith("1"):
+            headers["Connection"] = "close"  # there is no other way to be rid of the rest
+    response = HttpResponse(status=status, content_type="text/plain", headers=headers)
+    response.content = response.reason_phrase
     log_response(
-        "Service Unavailable: %s (%s)",
+        "%s: %s (%s)",
+        response.reason_phrase,
         request.path,
         exc,
         response=response,
         request=request,
-        exception=exc,
+        exception=exc if status == 503 else None,  # a client's fault has no traceback
     )
     return response
 

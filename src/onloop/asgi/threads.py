@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
+from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
 
 from onloop import bridge
@@ -23,18 +24,24 @@ from onloop.db.scope import Scope, current_scope
 Handler = Callable[..., Any]
 
 
-async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call `function` in the request's thread, with the request's scope lent to it.
+async def call_in_thread(
+    function: Callable[..., Any], request: HttpRequest, *args: Any, **kwargs: Any
+) -> Any:
+    """Call `function(request, ...)` in the request's thread, which is lent its scope.
 
     A thread cannot be cancelled. A request that is cancelled waits for it, however often it is
-    told: its connections must not be taken away from the thread.
+    told: its connections must not be taken away from the thread. Only what the thread reads of
+    the body ends at once.
     """
     scope = current_scope()
     assert scope is not None
-    call = _Call(scope, functools.partial(function, *args, **kwargs))
+    call = _Call(scope, functools.partial(function, request, *args, **kwargs))
     try:
         return await sync_to_async(call.run, thread_sensitive=True)()
     except asyncio.CancelledError:
+        abort = getattr(getattr(request, "_stream", None), "abort", None)
+        if abort is not None:
+            abort()
         if call.begun_or_called_off():
             await _whatever_comes(asyncio.wrap_future(call.done))
         raise

@@ -1,0 +1,89 @@
+"""How many requests are served at once, and how many may wait for that.
+
+Beyond both, a request is refused at once: a server that takes on more than it can do answers
+nobody in time. The hand-over is a plain call, so a slot cannot be lost by a cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from onloop import conf
+from onloop.bridge import await_
+
+logger = logging.getLogger("onloop.asgi")
+
+# Seconds between two lines in the log that say how many requests were refused.
+TOLD_EVERY_S = 10.0
+
+
+class Overloaded(Exception):
+    """There is no slot for the request, or none in time."""
+
+
+class Admission:
+    """The slots of an event loop, by `ONLOOP["MAX_REQUESTS"]`; who waits is served in order."""
+
+    def __init__(self) -> None:
+        self._served = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._refused = 0
+        self._told_at = -TOLD_EVERY_S
+
+    def enter(self) -> None:
+        """Take a slot; in a bridge, wait for one.
+
+        Raises `Overloaded` if too many wait already, or after `ONLOOP["QUEUE_TIMEOUT"]`.
+        """
+        settings = conf.get()
+        if self._served < settings.MAX_REQUESTS:
+            self._served += 1
+            return
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= settings.MAX_QUEUE:
+            self._refuse(loop.time())
+        slot = loop.create_future()
+        self._waiting.append(slot)
+        timer = loop.call_later(settings.QUEUE_TIMEOUT, self._give_up, slot)
+        try:
+            await_(slot)
+        except BaseException:
+            if slot.done() and not slot.cancelled() and slot.exception() is None:
+                self.leave()  # it was given a slot that it cannot use any more
+            raise
+        finally:
+            timer.cancel()
+            if slot in self._waiting:
+                self._waiting.remove(slot)
+
+    def leave(self) -> None:
+        """Give the slot back, or to the one who has waited longest."""
+        while self._waiting:
+            slot = self._waiting.popleft()
+            if not slot.done():
+                slot.set_result(None)
+                return
+        self._served -= 1
+
+    def _give_up(self, slot: asyncio.Future[None]) -> None:
+        if slot.done():
+            return
+        try:
+            self._refuse(slot.get_loop().time())
+        except Overloaded as exc:
+            slot.set_exception(exc)
+
+    def _refuse(self, now: float) -> None:
+        self._refused += 1
+        if now - self._told_at >= TOLD_EVERY_S:
+            logger.warning(
+                "Overloaded: %d requests are served and %d wait, by ONLOOP['MAX_REQUESTS'] and "
+                "['MAX_QUEUE']. Refused with 503: %d.",
+                self._served,
+                len(self._waiting),
+                self._refused,
+            )
+            self._told_at, self._refused = now, 0
+        raise Overloaded

@@ -1,0 +1,149 @@
+"""The client of one request: its body, its leaving, and how long it is made to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+from onloop import bridge
+from onloop.asgi.incoming import Incoming, Message, Receive
+from onloop.asgi.limits import of_settings
+from onloop.asgi.request import Stream
+from onloop.bridge import await_
+
+# Seconds from a request's first wait to the watch for its client's leaving.
+WATCH_AFTER_S = 0.02
+# Of a length; Python refuses to read thousands of them.
+MAX_DIGITS = 18
+
+
+class Client:
+    """Cancels the request's task when its client leaves, or when it takes too long.
+
+    The watch begins a moment after the request first waits for something. One that never waits
+    cannot be cancelled, and for one that is done by then it would be the costlier part.
+    """
+
+    def __init__(self, asgi_scope: Message, receive: Receive, first: Message) -> None:
+        here = bridge.current()
+        assert here is not None
+        self.left = False
+        self.timed_out = False
+        self.limits = of_settings()
+        self._receive = receive
+        self._task = here.task
+        self._loop = here.loop
+        self._bridge = here
+        self._responds = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._incoming: Incoming | None = None
+        self._ends_at: asyncio.TimerHandle | None = None
+        body = first.get("body", b"")
+        if first.get("more_body", False) or len(body) > self.limits.max_body:
+            self._incoming = self._from(first, _declared(asgi_scope["headers"]))
+            self.body: Any = Stream(self._incoming)
+        else:
+            self.body = io.BytesIO(body)
+        here.before_first_wait = self._start
+
+    def _from(self, message: Message, declared: int | None) -> Incoming:
+        return Incoming(
+            self._receive, message,
+            limits=self.limits, declared=declared, when_left=self._leave,
+        )  # fmt: skip
+
+    def apply_limits_of(self, view: Any, request: Any) -> None:
+        """Have the view's own limits, as far as it has any, from now on."""
+        limits = self.limits = self.limits.with_those_of(view)
+        if self._incoming is None and len(self.body.getbuffer()) > limits.max_body:
+            self._incoming = self._from({"body": self.body.getvalue()}, None)
+            self.body = request._stream = Stream(self._incoming)
+        elif self._incoming is not None:
+            self._incoming.limits = limits
+        if self._ends_at is not None:
+            self._set_end()
+
+    # --- what cancels the request -----------------------------------------------------------
+
+    def _start(self) -> None:
+        self._timer = self._loop.call_later(WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        if self._incoming is None:
+            self._incoming = self._from({}, None)
+        self._incoming.start()
+        self._set_end()
+
+    def _set_end(self) -> None:
+        if self._ends_at is not None:
+            self._ends_at.cancel()
+        if self.limits.request_timeout and not self._responds and self._timer is not None:
+            begun = self._timer.when() - WATCH_AFTER_S
+            self._ends_at = self._loop.call_at(begun + self.limits.request_timeout, self._end)
+
+    def responds(self) -> None:
+        """The response begins: it is not late any more."""
+        if self._ends_at is not None:
+            self._ends_at.cancel()
+        self._responds = True
+
+    def _leave(self) -> None:
+        self.left = True
+        self._task.cancel()
+
+    def _end(self) -> None:
+        self.timed_out = True
+        self._task.cancel()
+
+    # --- its end ----------------------------------------------------------------------------
+
+    def done(self) -> None:
+        """End the watch; take the cancellations back that were this watch's."""
+        self._bridge.before_first_wait = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ends_at is not None:
+            self._ends_at.cancel()
+        if self._incoming is not None:
+            self._incoming.stop()
+        self.take_back()
+
+    def take_back(self) -> None:
+        """Take back what cancelled the request, so that it can go on."""
+        for _ in range(self.left + self.timed_out):
+            if self._task.uncancel() == 0:
+                _swallow_pending_cancel()
+        self.left = self.timed_out = False
+
+    @property
+    def alone(self) -> bool:
+        """Nobody but this watch has cancelled the request."""
+        return self._task.cancelling() == self.left + self.timed_out
+
+
+def _swallow_pending_cancel() -> None:
+    """Before Python 3.13 `uncancel` leaves a cancellation that was not raised yet pending."""
+    try:
+        await_(asyncio.sleep(0))
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # the server's, which came just now
+
+
+def _declared(headers: Any) -> int | None:
+    """The length that the client gave, if it can be relied upon.
+
+    A body in chunks has none, whatever else is said (RFC 9112, 6.3).
+    """
+    lengths = set()
+    for name, value in headers:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length":
+            lengths.add(value)
+    length = lengths.pop() if len(lengths) == 1 else b""
+    if not length.isdigit():
+        return None
+    return int(length) if len(length) <= MAX_DIGITS else 10**MAX_DIGITS

@@ -1,0 +1,381 @@
+"""Limits of a request's body and time, and the answers beyond them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from functools import partial
+
+import pytest
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+
+import onloop
+from tests.asgi.client import DEADLINE_S
+from tests.asgi.test_bodies import multipart, post_form
+from tests.loops import steps
+from tests.project.library.models import Author
+
+seen: list[object] = []
+released = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def _fresh(caplog):
+    caplog.set_level(logging.WARNING, logger="django.request")
+    seen.clear()
+    released.clear()
+    yield
+    released.set()
+
+
+def reads(request):
+    return HttpResponse(str(len(request.body)))
+
+
+async def reads_async(request):
+    size = 0
+    async for piece in request:
+        size += len(piece)
+    return HttpResponse(str(size))
+
+
+async def reads_post(request):
+    return JsonResponse(request.POST.dict())
+
+
+async def does_not_read(request):
+    return HttpResponse("done")
+
+
+@onloop.limits(max_body=50)
+def at_most_fifty(request):
+    return reads(request)
+
+
+@method_decorator(onloop.limits(max_body=50), name="dispatch")
+class AtMostFifty(View):
+    async def post(self, request):
+        return await reads_async(request)
+
+
+@onloop.limits(max_body=100_000, chunk_timeout=60)
+async def may_be_long(request):
+    return await reads_async(request)
+
+
+async def waits(request):
+    seen.append("entered")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        seen.append("ended")
+
+
+async def swallows(request):
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return HttpResponse("in the end")
+
+
+@onloop.limits(request_timeout=0)
+async def may_take_its_time(request):
+    await asyncio.sleep(0.3)
+    return HttpResponse("late")
+
+
+@onloop.limits(request_timeout=0.05)
+async def must_be_quick(request):
+    await waits(request)
+
+
+def waits_in_thread(request):
+    seen.append("entered")
+    released.wait(DEADLINE_S)
+    seen.append(Author.objects.count())
+    return HttpResponse()
+
+
+async def streams(request):
+    async def parts():
+        for number in range(3):
+            yield b"%d" % number
+            await asyncio.sleep(0.15)
+
+    return StreamingHttpResponse(parts())
+
+
+async def works_then_waits(request):
+    await Author.objects.acreate(name="kept")
+    await waits(request)
+
+
+urlpatterns = [
+    path("reads/", reads),
+    path("reads-on-loop/", onloop.on_loop(partial(reads))),
+    path("reads-async/", reads_async),
+    path("reads-post/", reads_post),
+    path("does-not-read/", does_not_read),
+    path("at-most-fifty/", at_most_fifty),
+    path("at-most-fifty-class/", AtMostFifty.as_view()),
+    path("may-be-long/", may_be_long),
+    path("waits/", waits),
+    path("swallows/", swallows),
+    path("may-take-its-time/", may_take_its_time),
+    path("must-be-quick/", must_be_quick),
+    path("waits-in-thread/", waits_in_thread),
+    path("streams/", streams),
+    path("works-then-waits/", works_then_waits),
+]
+
+
+@pytest.fixture
+def limited(project):
+    """`limited(MAX_BODY=…)`: the project with these limits, without middleware."""
+
+    def configure(**limits):
+        # Without LOGGING_CONFIG: the application would set the levels again.
+        project.configure(MIDDLEWARE=[], ONLOOP=limits, LOGGING_CONFIG=None)
+        return project
+
+    return configure
+
+
+# --- bytes ------------------------------------------------------------------------------------
+
+READERS = ["reads", "reads-on-loop", "reads-async"]
+
+
+@pytest.mark.parametrize("path", READERS)
+@pytest.mark.parametrize("pieces", [[100], [60, 40], [1] * 100])
+async def test_a_body_at_the_limit_is_read(limited, path, pieces):
+    body = [b"x" * size for size in pieces]
+    answer = await limited(MAX_BODY=100).post(f"/{path}/", body)
+    assert (answer.status, answer.text) == (200, "100")
+
+
+@pytest.mark.parametrize("path", READERS)
+@pytest.mark.parametrize("pieces", [[101], [60, 41], [1] * 101, [100, 0, 1]])
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_body_beyond_the_limit_is_413(limited, caplog, path, pieces, told):
+    exchange = limited(MAX_BODY=100).post(f"/{path}/", [b"x" * size for size in pieces])
+    if not told:
+        exchange.scope["headers"] = [(b"transfer-encoding", b"chunked")]
+    answer = await exchange
+    assert answer.status == 413
+    assert answer.text.endswith("Too Large")  # Python 3.13 has a newer name for it
+    assert answer.headers("connection") == ["close"]
+    (record,) = [record for record in caplog.records if record.name == "django.request"]
+    assert "ONLOOP['MAX_BODY']" in record.getMessage()
+
+
+async def test_what_is_too_big_by_its_length_is_not_waited_for(limited):
+    exchange = limited(MAX_BODY=100).post("/reads/", [], headers=[("content-length", "101")])
+    exchange.feed(b"x", more_body=True)
+    assert (await exchange).status == 413
+
+
+async def test_http_2_has_no_connection_header(limited):
+    exchange = limited(MAX_BODY=1).post("/reads/", b"xx", http_version="2")
+    assert (await exchange).headers("connection") == []
+
+
+async def test_a_view_that_does_not_read_does_not_mind(limited):
+    answer = await limited(MAX_BODY=1).post("/does-not-read/", b"x" * 100)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["at-most-fifty", "at-most-fifty-class"])
+async def test_a_view_may_have_a_lower_limit(limited, path):
+    project = limited(MAX_BODY=100)
+    assert (await project.post(f"/{path}/", [b"x" * 25] * 2)).status == 200
+    assert (await project.post(f"/{path}/", [b"x" * 25] * 2 + [b"x"])).status == 413
+    assert (await project.post(f"/{path}/", b"x" * 51)).status == 413
+
+
+async def test_a_view_may_have_a_higher_limit(limited):
+    project = limited(MAX_BODY=100)
+    assert (await project.post("/may-be-long/", b"x" * 1_000)).text == "1000"
+    assert (await project.post("/may-be-long/", [b"x" * 1_000] * 3)).text == "3000"
+
+
+async def test_csrf_reads_the_form_within_the_limits_of_the_view(project, settings_with):
+    project.configure(ONLOOP={"MAX_BODY": 100})
+    body = [b"csrfmiddlewaretoken=", b"x" * 100, b"&a=1"]
+    answer = await project.post(
+        "/reads-post/",
+        body,
+        headers=[("content-type", "application/x-www-form-urlencoded")],
+        cookies={"csrftoken": "x" * 32},
+    )
+    assert answer.status == 413
+
+
+async def test_more_than_the_declared_length_is_400(limited):
+    exchange = limited().post("/reads/", [], headers=[("content-length", "5")])
+    for number in range(3):
+        exchange.feed(b"xxx", more_body=number < 2)
+    assert (await exchange).status == 400
+
+
+async def test_in_a_body_in_chunks_a_length_means_nothing(limited):
+    async def tells(request):
+        size = len(request.body)
+        return HttpResponse(f"{size} {request.META.get('CONTENT_LENGTH')}")
+
+    project = limited()
+    project.configure(ROOT_URLCONF=(path("tells/", tells),))
+    exchange = project.post("/tells/", [b"x" * 10, b"x" * 5])
+    exchange.scope["headers"] = [
+        (b"content-length", b"5"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    assert (await exchange).text == "15 None"
+
+
+@pytest.mark.parametrize("length", ["9" * 5_000, "-1", "0x10", "", "5, 5", "٣"])
+async def test_an_odd_length_is_survived(limited, length):
+    exchange = limited(MAX_BODY=100).post("/reads-async/", [b"xxx", b"xx"])
+    exchange.scope["headers"] = [(b"content-length", length.encode())]
+    answer = await exchange
+    assert answer.status == (413 if length.startswith("9") else 200)
+
+
+async def test_a_form_beyond_the_limit_can_be_looked_at_by_an_error_page(limited, exceptions):
+    """The log's filters and error pages read `request.POST`: no second error comes of it."""
+    project = limited(MAX_BODY=100)
+    answer = await post_form(
+        project, [multipart((b"a", b"", b"x" * 200))[:150], b"x" * 50], "/reads-post/"
+    )
+    assert answer.status == 413
+    assert exceptions == []
+
+
+# --- time for the body ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", READERS)
+async def test_a_body_that_stops_is_408(limited, caplog, path):
+    exchange = limited(CHUNK_TIMEOUT=0.05).post(f"/{path}/", b"half", more_body=True)
+    answer = await exchange
+    assert (answer.status, answer.text) == (408, "Request Timeout")
+    assert answer.headers("connection") == ["close"]
+    (record,) = [record for record in caplog.records if record.name == "django.request"]
+    assert "4 bytes had" in record.getMessage()
+
+
+async def test_a_body_that_drips_is_408(limited):
+    """Each piece comes in time, but all of it does not."""
+    exchange = limited(CHUNK_TIMEOUT=60, BODY_TIMEOUT=0.1).post("/reads-async/", [])
+    exchange.start()
+    while not exchange.messages:
+        exchange.feed(b"x", more_body=True)
+        await asyncio.sleep(0.01)
+    assert (await exchange).status == 408
+
+
+async def test_time_in_which_nobody_reads_does_not_count(limited):
+    async def reads_slowly(request):
+        size = 0
+        async for piece in request:
+            await asyncio.sleep(0.05)
+            size += len(piece)
+        return HttpResponse(str(size))
+
+    project = limited(CHUNK_TIMEOUT=60, BODY_TIMEOUT=0.1)
+    project.configure(ROOT_URLCONF=(path("slowly/", reads_slowly),))
+    answer = await project.post("/slowly/", [b"x" * 70_000] * 4)
+    assert answer.text == "280000"
+
+
+async def test_a_view_may_give_more_time(limited):
+    exchange = limited(CHUNK_TIMEOUT=0.01).post("/may-be-long/", [])
+    exchange.feed(b"half", more_body=True)
+    exchange.start()
+    await asyncio.sleep(0.1)
+    exchange.feed(b"half", more_body=False)
+    assert (await exchange).text == "8"
+
+
+# --- time for a request -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["waits", "must-be-quick"])
+async def test_a_request_that_takes_too_long_is_cancelled_and_503(limited, caplog, path):
+    project = limited(REQUEST_TIMEOUT=0.05 if path == "waits" else 60)
+    answer = await project.get(f"/{path}/")
+    assert (answer.status, answer.text) == (503, "Service Unavailable")
+    assert answer.headers("retry-after") == ["1"]
+    assert seen == ["entered", "ended"]
+    (record,) = [record for record in caplog.records if record.name == "onloop.asgi"]
+    assert record.levelno == logging.ERROR
+    assert f"GET /{path}/ was not answered within 0.05 s" in record.getMessage()
+    assert answer.cancelling_afterwards == 0
+
+
+async def test_a_view_that_answers_all_the_same_is_heard(limited):
+    answer = await limited(REQUEST_TIMEOUT=0.05).get("/swallows/")
+    assert (answer.status, answer.text) == (200, "in the end")
+    assert answer.cancelling_afterwards == 0
+
+
+async def test_a_view_may_take_its_time(limited):
+    answer = await limited(REQUEST_TIMEOUT=0.05).get("/may-take-its-time/")
+    assert answer.text == "late"
+
+
+async def test_a_stream_may_go_on(limited):
+    answer = await limited(REQUEST_TIMEOUT=0.1).get("/streams/")
+    assert answer.text == "012"
+
+
+async def test_the_answer_waits_for_the_thread(limited):
+    exchange = limited(REQUEST_TIMEOUT=0.05).get("/waits-in-thread/").start()
+    async with asyncio.timeout(DEADLINE_S):
+        while not exchange.task.cancelling():
+            await asyncio.sleep(0.01)
+    await steps()
+    assert exchange.messages == []
+    released.set()
+    assert (await exchange).status == 503
+    assert seen == ["entered", 0]
+
+
+async def test_what_was_committed_before_stays(limited):
+    answer = await limited(REQUEST_TIMEOUT=0.2).get("/works-then-waits/")
+    assert answer.status == 503
+    assert await Author.objects.acount() == 1
+
+
+async def test_a_servers_cancellation_is_not_answered(limited):
+    exchange = limited(REQUEST_TIMEOUT=60).get("/waits/").start()
+    async with asyncio.timeout(DEADLINE_S):
+        while not seen:
+            await asyncio.sleep(0.01)
+    exchange.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange
+    assert exchange.messages == []
+
+
+# --- the mark ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_body": -1}, {"body_timeout": 0}, {"chunk_timeout": -1}, {"request_timeout": -1}],
+)
+def test_a_limit_that_is_none_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        onloop.limits(**wrong)
+
+
+def test_marks_add_up():
+    def view(request): ...
+
+    onloop.limits(max_body=1)(onloop.limits(max_body=2, chunk_timeout=3)(view))
+    assert view.onloop_limits == {"max_body": 1, "chunk_timeout": 3}
