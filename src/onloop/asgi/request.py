@@ -64,15 +64,17 @@ class Stream:
         if self._closed:
             raise ValueError("The body of the request is closed.")
         wanted = -1 if size is None else size
-        pieces = []
+        whole = BytesIO()  # which gives its buffer away without a copy
         while wanted:
             piece = await self.incoming.piece(wanted if wanted > 0 else None)
             if not piece:
                 break
-            pieces.append(piece)
+            if len(piece) == wanted and not whole.tell():
+                return piece
+            whole.write(piece)
             if wanted > 0:
                 wanted -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return whole.getvalue()
 
     async def _aread_line(self, size: int | None = -1) -> bytes:
         wanted = -1 if size is None else size

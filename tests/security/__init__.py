@@ -1,0 +1,1 @@
+"""What clients may send on purpose: the rows of attack, and holes that Django has mended."""
