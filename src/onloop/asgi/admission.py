@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from weakref import WeakKeyDictionary
 
 from onloop import conf
 from onloop.bridge import await_
@@ -87,3 +88,15 @@ class Admission:
             )
             self._told_at, self._refused = now, 0
         raise Overloaded
+
+
+_admissions: WeakKeyDictionary[asyncio.AbstractEventLoop, Admission] = WeakKeyDictionary()
+
+
+def admission_of(loop: asyncio.AbstractEventLoop) -> Admission:
+    """Return the slots of `loop`."""
+    try:
+        return _admissions[loop]
+    except KeyError:
+        admission = _admissions[loop] = Admission()
+        return admission

@@ -169,8 +169,6 @@ def _refused(request: Any, exc: DatabaseUnavailable | BodyTooBig | BodyTimeout) 
         status = exc.status
         # Who looks into `request.POST` must not have the same error again.
         request._mark_post_parse_error()
-        if request.scope.get("http_version", "1.1").startswith("1"):
-            headers["Connection"] = "close"  # there is no other way to be rid of the rest
     response = HttpResponse(status=status, content_type="text/plain", headers=headers)
     response.content = response.reason_phrase
     log_response(

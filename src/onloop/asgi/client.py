@@ -88,6 +88,11 @@ class Client:
             self._ends_at.cancel()
         self._responds = True
 
+    @property
+    def sends_on(self) -> bool:
+        """Whether a part of the body has not come yet."""
+        return self._incoming is not None and not self._incoming.complete
+
     def _leave(self) -> None:
         self.left = True
         self._task.cancel()

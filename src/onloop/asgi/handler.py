@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.core import signals
@@ -23,7 +22,7 @@ from django.urls import set_script_prefix
 from django.utils import timezone, translation
 
 from onloop import bridge, watchdog
-from onloop.asgi.admission import Admission, Overloaded
+from onloop.asgi.admission import Overloaded, admission_of
 from onloop.asgi.chain import Chain
 from onloop.asgi.client import Client
 from onloop.asgi.explain import explain
@@ -48,12 +47,6 @@ class OnloopHandler(Chain, ASGIHandler):
     """Serves HTTP requests and the lifespan of an ASGI server."""
 
     request_class = OnloopRequest
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._admissions: WeakKeyDictionary[asyncio.AbstractEventLoop, Admission] = (
-            WeakKeyDictionary()
-        )
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -95,7 +88,7 @@ class OnloopHandler(Chain, ASGIHandler):
         if first["type"] == "http.disconnect":
             return
         client = Client(asgi_scope, receive, first)
-        admission = self._admission()
+        admission = admission_of(asyncio.get_running_loop())
         entered = False
         response: Any = None
         try:
@@ -114,6 +107,9 @@ class OnloopHandler(Chain, ASGIHandler):
                 log_late(asgi_scope, client.limits)
                 response = unavailable()
             client.responds()
+            if client.sends_on and asgi_scope.get("http_version", "1.1").startswith("1"):
+                # There is no other way to be rid of the rest of its body.
+                response.headers["Connection"] = "close"
             if response.streaming and entered:
                 # Sending it is paced by the client, and may go on for ever.
                 admission.leave()
@@ -135,14 +131,6 @@ class OnloopHandler(Chain, ASGIHandler):
             else:
                 response.close()
                 client.body.close()
-
-    def _admission(self) -> Admission:
-        loop = asyncio.get_running_loop()
-        try:
-            return self._admissions[loop]
-        except KeyError:
-            admission = self._admissions[loop] = Admission()
-            return admission
 
     def _respond(self, asgi_scope: Message, client: Client) -> Any:
         set_script_prefix(get_script_prefix(asgi_scope))

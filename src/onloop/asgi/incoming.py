@@ -68,9 +68,7 @@ class Incoming:
         was declared, and `ClientDisconnected` (an `UnreadablePostError`) if the client is gone.
         """
         while True:
-            # Now, and not as it comes: the limit may be the view's own.
-            if max(self._received, self.declared or 0) > self.limits.max_body:
-                self.fail(BodyTooBig(self.limits.max_body))
+            self.check_size()
             if self._pieces:
                 break
             if self._error is not None:
@@ -86,6 +84,16 @@ class Incoming:
         if self._space is not None and self._kept < READ_AHEAD and not self._space.done():
             self._space.set_result(None)
         return piece
+
+    def check_size(self) -> None:
+        """Raise `BodyTooBig` if more has come, or was declared, than the limit.
+
+        When it is read and not as it comes: the limit may be the view's own.
+        """
+        if max(self._received, self.declared or 0) > self.limits.max_body:
+            error = BodyTooBig(self.limits.max_body)
+            self.fail(error)
+            raise error
 
     def put_back(self, piece: bytes) -> None:
         """Let `piece`, the end of the one that was read last, be read again."""

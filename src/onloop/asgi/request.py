@@ -127,6 +127,7 @@ class OnloopRequest(ASGIRequest):
         if hasattr(self, "_body") or self._read_started or not self._is_lazy:
             return super().body
         # Django reads what is not seekable without a limit, and looks afterwards.
+        self._stream.incoming.check_size()
         most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self._check_data_too_big(self._stream.incoming.declared or 0)  # type: ignore[attr-defined]
         stream = self._stream

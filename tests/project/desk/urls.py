@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import account, views
+from . import account, bodies, views
 
 urlpatterns = [
     path("echo/", views.echo),
@@ -15,6 +15,13 @@ urlpatterns = [
     path("process/", views.process),
     path("shelf/", views.shelf),
     path("raises/", views.raises),
+    path("digest/", bodies.digest),
+    path("upload/", bodies.upload),
+    path("upload-in-thread/", bodies.upload_in_thread),
+    path("upload-on-loop/", bodies.upload_on_loop),
+    path("limited/", bodies.limited),
+    path("impatient/", bodies.impatient),
+    path("upload-until-you-leave/", bodies.until_you_leave),
     path("token/", account.token),
     path("sign-in/", account.sign_in),
     path("sign-out/", account.sign_out),
