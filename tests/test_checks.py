@@ -12,7 +12,9 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
+from onloop.middleware import BearerTokenMiddleware
 from tests.fresh import project
+from tests.project.settings import MIDDLEWARE
 
 POSTGRESQL = {"ENGINE": "onloop.db.backends.postgresql", "NAME": "none"}
 SQLITE = {"ENGINE": "onloop.db.backends.sqlite3", "NAME": ":memory:"}
@@ -27,8 +29,8 @@ def ids():
     return [message.id for message in found()]
 
 
-def found_in_project(**databases):
-    """What is said about a project with these databases."""
+def found_in_project(others=(), **databases):
+    """What is said about a project with these databases and other settings."""
     return project(
         """
         from django.core import checks
@@ -36,6 +38,7 @@ def found_in_project(**databases):
             print(message.id, message)
         """,
         databases=databases,
+        **dict(others),
     )
 
 
@@ -170,3 +173,33 @@ def test_persistent_connections_with_a_pool_are_e005():
 def test_persistent_connections_without_pool_options_are_w003(age):
     said = found_in_project(default=POSTGRESQL | {"CONN_MAX_AGE": age})
     assert said.startswith("onloop.W003")
+
+
+# --- bearer tokens --------------------------------------------------------------------------
+
+BEARER = "onloop.middleware.BearerTokenMiddleware"
+
+
+class Derived(BearerTokenMiddleware):
+    """A project's own."""
+
+
+def test_bearer_tokens_without_their_app_are_e006():
+    said = found_in_project(others={"MIDDLEWARE": [BEARER]}, default=SQLITE)
+    assert said.startswith("onloop.E006")
+    assert '"onloop.tokens" into INSTALLED_APPS' in said
+
+
+def test_bearer_tokens_before_sessions_are_w004_and_so_are_those_of_a_subclass():
+    for ours in (BEARER, f"{__name__}.Derived"):
+        with override_settings(MIDDLEWARE=[ours, *MIDDLEWARE]):
+            messages = found()
+        assert [message.id for message in messages] == ["onloop.W004"] * 2
+        assert "SessionMiddleware" in messages[0].msg
+        assert "AuthenticationMiddleware" in messages[1].msg
+
+
+@pytest.mark.parametrize("middleware", [[BEARER], [*MIDDLEWARE, BEARER], ["not.there"]])
+def test_nothing_is_said_about_bearer_tokens_that_stand_right(middleware):
+    with override_settings(MIDDLEWARE=middleware):
+        assert found() == []

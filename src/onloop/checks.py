@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import sys
@@ -9,14 +10,24 @@ import sysconfig
 from collections.abc import Sequence
 from typing import Any
 
+from django.apps import apps
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from onloop import conf, rebind
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.options import pool_options
+from onloop.middleware import BearerTokenMiddleware
+
+# What sets the user that a valid token replaces.
+SESSION_USERS = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
 
 
 def register() -> None:
@@ -24,6 +35,7 @@ def register() -> None:
     checks.register(check_table)
     checks.register(check_settings)
     checks.register(check_databases)
+    checks.register(check_bearer_tokens)
 
 
 def check_python(**kwargs: Any) -> list[CheckMessage]:
@@ -109,3 +121,37 @@ def check_databases(
                 )
             )
     return messages
+
+
+def check_bearer_tokens(**kwargs: Any) -> list[CheckMessage]:
+    paths = list(settings.MIDDLEWARE)
+    ours = next((number for number, path in enumerate(paths) if _is_bearer(path)), None)
+    if ours is None:
+        return []
+    messages: list[CheckMessage] = []
+    if not apps.is_installed("onloop.tokens"):
+        messages.append(
+            Error(
+                f"{paths[ours]} has no tokens: their app is not installed.",
+                hint='Put "onloop.tokens" into INSTALLED_APPS, and run `manage.py migrate`.',
+                id="onloop.E006",
+            )
+        )
+    messages += [
+        checks.Warning(
+            f"{paths[ours]} stands before {path} in MIDDLEWARE.",
+            hint="Put it after: what tells the session's user comes first.",
+            id="onloop.W004",
+        )
+        for path in paths[ours + 1 :]
+        if path in SESSION_USERS
+    ]
+    return messages
+
+
+def _is_bearer(path: str) -> bool:
+    try:
+        found = import_string(path)
+    except Exception:  # noqa: BLE001 - the handler says at start-up what is wrong with it
+        return False
+    return inspect.isclass(found) and issubclass(found, BearerTokenMiddleware)

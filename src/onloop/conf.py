@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -69,6 +70,28 @@ def _number_of(unit: str, *, above: float = -1, whole: bool = False) -> Check:
     return check
 
 
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f'ONLOOP["{name}"] must be True or False.')
+    return value
+
+
+def _quotable(name: str, value: Any) -> str:
+    """What may stand between quotation marks in a header."""
+    if not isinstance(value, str) or re.search(r'[^ -~]|["\\]', value):
+        raise ImproperlyConfigured(
+            f'ONLOOP["{name}"] must be ASCII text without quotation marks, backslashes and '
+            "control characters."
+        )
+    return value
+
+
+def _function(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ImproperlyConfigured(f'ONLOOP["{name}"] must be the dotted path of a function.')
+    return value
+
+
 _DOTTED = _list_of("dotted paths")
 _SECONDS = _number_of("seconds", above=0)
 _SECONDS_OR_0 = _number_of("seconds")
@@ -99,6 +122,12 @@ class Settings:
     `CHUNK_TIMEOUT`, seconds to wait for all of it and for its next piece; `REQUEST_TIMEOUT`,
     seconds until the response begins, 0 for no end; `MAX_REQUESTS` that are served at once on
     an event loop and `MAX_QUEUE` that wait for that, for `QUEUE_TIMEOUT` seconds at most.
+
+    Bearer tokens (docs/bearer-tokens.md): `BEARER_PUBLIC_PATHS`, prefixes of paths that need
+    none; `BEARER_SESSIONS`, whether a session does in place of one; `BEARER_REALM`;
+    `BEARER_MAX_FAILURES`, how many invalid ones an address may send in `BEARER_FAILURE_WINDOW`
+    seconds, 0 for any number; `BEARER_CLIENT_ADDRESS`, the dotted path of a function that names
+    the address of a request's client.
     """
 
     SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
@@ -116,6 +145,12 @@ class Settings:
     MAX_REQUESTS: int = _setting(1000, _number_of("requests", above=0, whole=True))
     MAX_QUEUE: int = _setting(1000, _COUNT_OR_0)
     QUEUE_TIMEOUT: float = _setting(10.0, _SECONDS)
+    BEARER_PUBLIC_PATHS: tuple[str, ...] = _setting((), _paths)
+    BEARER_SESSIONS: bool = _setting(False, _flag)
+    BEARER_REALM: str = _setting("api", _quotable)
+    BEARER_MAX_FAILURES: int = _setting(20, _number_of("failures", whole=True))
+    BEARER_FAILURE_WINDOW: float = _setting(60.0, _SECONDS)
+    BEARER_CLIENT_ADDRESS: str = _setting("", _function)
 
 
 _loaded: Settings | None = None

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "onloop.tokens",
     "tests.project.library",
     "tests.project.desk",
 ]
@@ -94,7 +95,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tables straight from the models: running every migration of Django would cost a second per
 # run and says nothing about the engine that the tests of it do not.
 MIGRATION_MODULES = dict.fromkeys(
-    ("admin", "auth", "contenttypes", "sessions", "library"), None
+    ("admin", "auth", "contenttypes", "sessions", "library", "onloop_tokens"), None
 )
 
 # Fast, since the users of tests have nothing to hide. Tests of hashing choose their own.

@@ -15,6 +15,7 @@ ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")  # empty with DEBUG: this mac
 
 INSTALLED_APPS = [
     "onloop",
+    "onloop.tokens",
     "workspace",
     "people",
     "catalogue",
@@ -35,6 +36,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "onloop.middleware.BearerTokenMiddleware",
 ]
 
 ONLOOP = {
@@ -42,6 +44,8 @@ ONLOOP = {
     # database, so they are as quick on the loop as an async view.
     "ON_LOOP": ["django.contrib.admin", "rest_framework"],
     "LIFESPAN": ["workspace.lifespan.announce"],
+    # Nobody needs a token: every path is public. Who sends one is its user, without a session.
+    "BEARER_PUBLIC_PATHS": ["/"],
 }
 
 ROOT_URLCONF = "workspace.urls"

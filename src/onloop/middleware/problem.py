@@ -25,6 +25,7 @@ from django.utils.http import escape_leading_slashes
 
 from onloop import conf
 from onloop.db.errors import DatabaseUnavailable
+from onloop.middleware.paths import is_under
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -107,12 +108,8 @@ def wants_problem(request: HttpRequest) -> bool:
 
 
 def under_prefix(request: HttpRequest) -> bool:
-    """Tell whether the path is under one of the prefixes; "/api" is that of no "/apiary"."""
-    path = request.path_info
-    return any(
-        path == prefix or path.startswith(prefix.rstrip("/") + "/")
-        for prefix in conf.get().JSON_ERRORS
-    )
+    """Tell whether the path is under a prefix in `ONLOOP["JSON_ERRORS"]`."""
+    return is_under(request.path_info, conf.get().JSON_ERRORS)
 
 
 def _qualities(accept: str) -> tuple[float, float]:
