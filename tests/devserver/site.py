@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -116,6 +117,24 @@ def hiding_all_but(package: str) -> str:
     return " ".join({"uvicorn", "daphne", "hypercorn"} - {package})
 
 
+class Client:
+    """Sends a request and leaves when its block ends."""
+
+    def __init__(self, server: RunServer) -> None:
+        self.server = server
+
+    def __enter__(self) -> Client:
+        self.server.get("/where/")  # it serves
+        self.socket = socket.create_connection(("127.0.0.1", self.server.port))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.socket.close()
+
+    def ask(self, path: str) -> None:
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+
 class RunServer:
     """`manage.py runserver` with `arguments`, on a free port; ended when the block is left."""
 
@@ -170,6 +189,20 @@ class RunServer:
     def wait_for_log(self, text: str, times: int = 1) -> None:
         self.wait_for(lambda: self.log.count(text) >= times, repr(text))
 
+    def change(self, file: str, old: str, new: str) -> None:
+        """Change a file of the site and wait until that is seen."""
+        changed = self.project / "mysite" / file
+        newproject.replace(changed, old, new)
+        seen = self.log.count("changed, reloading.")
+
+        def noticed() -> bool:
+            # Django's reloader compares times with those that it first saw, perhaps just now.
+            later = changed.stat().st_mtime_ns + 2_000_000_000
+            os.utime(changed, ns=(later, later))
+            return self.log.count("changed, reloading.") > seen
+
+        self.wait_for(noticed, "the reload")
+
     def get(self, path: str, method: str = "GET") -> httpx.Response:
         """Ask for a path, as soon as the server accepts connections."""
         deadline = time.monotonic() + TIMEOUT_S
@@ -180,6 +213,10 @@ class RunServer:
                 assert time.monotonic() < deadline, f"it does not serve:\n{self.log}"
                 assert self.process.poll() is None, f"it has ended:\n{self.log}"
                 time.sleep(0.02)
+
+    def client(self) -> Client:
+        """A client that asks without waiting for an answer."""
+        return Client(self)
 
     def interrupt(self) -> None:
         """Press Ctrl-C: the whole group of the terminal gets the signal."""
