@@ -130,6 +130,17 @@ class Server:
 
         return self.wait_for(answer, path)[0]
 
+    def wait_for_workers(self) -> None:
+        """Wait until each has answered: Granian loses a SIGTERM that comes earlier."""
+        seen: set[str] = set()
+
+        def all_have_answered() -> bool:
+            # A connection of its own each time: the kernel gives it to any worker.
+            seen.add(self.get("/pid/").text)
+            return len(seen) == self.workers
+
+        self.wait_for(all_have_answered, "an answer of each worker")
+
     def end(self) -> int:
         """End it as a process manager does: SIGTERM to the first process."""
         self.process.terminate()
@@ -160,14 +171,7 @@ def test_the_systemd_unit_starts_the_command_of_the_page():
 @ON_EACH
 def test_a_command_serves_with_its_workers_and_ends_at_sigterm(project, server):
     with Server(project, COMMANDS[server]) as running:
-        seen = set()
-
-        def all_have_answered():
-            # A connection of its own each time: the kernel gives it to any worker.
-            seen.add(running.get("/pid/").text)
-            return len(seen) == running.workers
-
-        running.wait_for(all_have_answered, "an answer of each worker")
+        running.wait_for_workers()
         assert running.end() in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
         assert "Traceback" not in running.log
         lifespans = 0 if server == "daphne" else running.workers
@@ -175,8 +179,25 @@ def test_a_command_serves_with_its_workers_and_ends_at_sigterm(project, server):
         assert running.log.count("lifespan left") == lifespans
 
 
-@ON_EACH
-def test_a_request_under_way_is_finished_where_the_page_says_so(project, server):
+# What becomes of a request when its server is told to end, and is given the time to answer.
+FINISHED = ("let go", False)
+CANCELLED = ("none", True)
+KILLED = ("none", False)
+ONE_WORKER = COMMANDS["hypercorn"].replace("--workers 2", "--workers 1")
+
+
+@pytest.mark.parametrize(
+    ("command", "fate"),
+    [
+        (COMMANDS["uvicorn"], FINISHED),
+        (COMMANDS["granian"], FINISHED),
+        (ONE_WORKER, FINISHED),
+        (COMMANDS["hypercorn"], KILLED),
+        (COMMANDS["daphne"], CANCELLED),
+    ],
+    ids=["uvicorn", "granian", "hypercorn-1", "hypercorn", "daphne"],
+)
+def test_a_request_under_way_ends_as_the_page_says(project, command, fate):
     answers = []
 
     def ask():
@@ -185,24 +206,19 @@ def test_a_request_under_way_is_finished_where_the_page_says_so(project, server)
         except httpx.TransportError:
             answers.append("none")
 
-    with Server(project, COMMANDS[server]) as running:
-        running.get("/pid/")
+    with Server(project, command) as running:
+        running.wait_for_workers()
         asking = threading.Thread(target=ask)
         asking.start()
         running.wait_for(lambda: "held now" in running.log, "the request")
         running.process.terminate()
-        if server == "daphne":
-            running.process.wait(TIMEOUT_S)
-        else:
+        if fate == FINISHED:
             # It takes no more connections, so it has heard of its end.
             running.wait_for(lambda: refuses(running), "its end")
             (project / "go").touch()
-        asking.join(TIMEOUT_S)
         running.process.wait(TIMEOUT_S)
-        cancelled = "held cancelled" in running.log
-        assert (answers, cancelled) == (
-            (["none"], True) if server == "daphne" else (["let go"], False)
-        )
+        asking.join(TIMEOUT_S)
+        assert (*answers, "held cancelled" in running.log) == fate
 
 
 def refuses(running: Server) -> bool:

@@ -34,9 +34,8 @@ def end_by_signal() -> None:
     if threading.current_thread() is not threading.main_thread():
         return  # signals are somebody else's
     signal.signal(signal.SIGTERM, end)
-    # A job in the background of a script ignores Ctrl-C.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, end)
+    # Also where it was ignored, as in the background of a script; ASGI servers do so too.
+    signal.signal(signal.SIGINT, end)
 
 
 def leave(stop: Callable[[], bool], code: Any) -> NoReturn:
@@ -94,8 +93,7 @@ def _watch() -> int:
             child.send_signal(signal.SIGTERM if len(received) == 1 else signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, forward)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, forward)
+    signal.signal(signal.SIGINT, forward)
     while not received:
         child = subprocess.Popen(  # noqa: S603 - this very command
             autoreload.get_child_arguments(), env=environment, close_fds=False
