@@ -37,6 +37,10 @@ def where_sync(request):
     return HttpResponse(onloop.where())
 
 
+async def who(request):
+    return HttpResponse(f"{request.META['REMOTE_ADDR']} {request.scheme}")
+
+
 def word(request):
     return HttpResponse(WORD)
 
@@ -54,6 +58,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("where/", where),
     path("where-sync/", where_sync),
+    path("who/", who),
     path("word/", word),
     path("stuck/", stuck),
     path("raises/", raises),

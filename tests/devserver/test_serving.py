@@ -72,6 +72,11 @@ def test_each_request_has_a_line_as_of_djangos_server(server):
     server.wait_for_log('] "GET /raises/ HTTP/1.1" 500 ')
 
 
+def test_headers_of_a_proxy_are_not_believed(server):
+    headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    assert httpx.get(f"{server.url}/who/", headers=headers).text == "127.0.0.1 http"
+
+
 def test_it_says_what_it_is(server):
     log = server.log
     assert f"Starting ASGI development server ({server.package} " in log
