@@ -182,6 +182,7 @@ def test_a_command_serves_with_its_workers_and_ends_at_sigterm(project, server):
 # What becomes of a request when its server is told to end, and is given the time to answer.
 FINISHED = ("let go", False)
 CANCELLED = ("none", True)
+ANSWERED_500 = ("Internal Server Error", True)
 KILLED = ("none", False)
 ONE_WORKER = COMMANDS["hypercorn"].replace("--workers 2", "--workers 1")
 
@@ -194,8 +195,13 @@ ONE_WORKER = COMMANDS["hypercorn"].replace("--workers 2", "--workers 1")
         (ONE_WORKER, FINISHED),
         (COMMANDS["hypercorn"], KILLED),
         (COMMANDS["daphne"], CANCELLED),
+        (COMMANDS["uvicorn"].replace("shutdown 20", "shutdown 1"), ANSWERED_500),
+        (COMMANDS["granian"].replace("timeout 25", "timeout 1"), KILLED),
     ],
-    ids=["uvicorn", "granian", "hypercorn-1", "hypercorn", "daphne"],
+    ids=[
+        *("uvicorn", "granian", "hypercorn-1", "hypercorn", "daphne"),
+        *("uvicorn-late", "granian-late"),
+    ],
 )
 def test_a_request_under_way_ends_as_the_page_says(project, command, fate):
     answers = []

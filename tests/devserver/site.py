@@ -19,11 +19,12 @@ from tests.postgres import free_port
 TIMEOUT_S = 20
 
 URLS = """
+import asyncio
 import threading
 
 import onloop
 from django.contrib import admin
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from mysite.words import WORD
@@ -50,6 +51,15 @@ def stuck(request):
     threading.Event().wait()
 
 
+async def stream(request):
+    async def parts():
+        yield b"streaming"
+        print("streaming now", flush=True)
+        await asyncio.Event().wait()
+
+    return StreamingHttpResponse(parts())
+
+
 async def raises(request):
     raise ZeroDivisionError("on purpose")
 
@@ -61,6 +71,7 @@ urlpatterns = [
     path("who/", who),
     path("word/", word),
     path("stuck/", stuck),
+    path("stream/", stream),
     path("raises/", raises),
 ]
 """

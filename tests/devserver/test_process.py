@@ -73,6 +73,48 @@ def test_a_view_that_does_not_end_holds_up_no_reload(project):
         wait_for_the_word(server, "second")
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_stream_that_does_not_end_holds_up_no_end(project, package):
+    with (
+        RunServer(project, HIDDEN=hiding_all_but(package)) as server,
+        server.client() as client,
+    ):
+        client.ask("/stream/")
+        server.wait_for_log("streaming now")
+        server.interrupt()
+        assert server.wait() == 0
+        assert "its threads are left" not in server.log
+        assert server.events == ([] if package == "daphne" else ["entered", "left"])
+
+
+LEFT_SLOWLY = """
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+
+@asynccontextmanager
+async def noted():
+    yield
+    print("leaving", flush=True)
+    while not Path("go").exists():
+        await asyncio.sleep(0.01)
+    print("left", flush=True)
+"""
+
+
+def test_sigterm_after_ctrl_c_does_not_cut_the_end_short(project):
+    (project / "mysite" / "hooks.py").write_text(LEFT_SLOWLY)
+    with RunServer(project, "--noreload") as server:
+        server.get("/where/")
+        server.interrupt()
+        server.wait_for_log("leaving")
+        server.process.terminate()
+        (project / "go").touch()
+        assert server.wait() == 0
+        assert "\nleft\n" in server.log
+
+
 NEVER_LEFT = """
 import asyncio
 from contextlib import asynccontextmanager

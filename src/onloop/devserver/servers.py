@@ -121,7 +121,16 @@ class Hypercorn(Server):
         config.bind = [f"fd://{listening.detach()}"]
         config.loglevel = "WARNING"
         config.graceful_timeout = GRACE_S
-        await serve(self.application, config, shutdown_trigger=self._wait, mode="asgi")
+        serving = asyncio.create_task(
+            serve(self.application, config, shutdown_trigger=self._wait, mode="asgi")
+        )
+        stopped = asyncio.create_task(self._wait())
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving}, timeout=2 * GRACE_S)
+        # Python's `Server.wait_closed` waits for clients without end, from 3.12 on, and so does
+        # this server, whatever its time-out is. `asyncio.run` then cancels what is left.
+        if serving.done():
+            serving.result()
 
     async def _wait(self) -> None:
         while not self._stopped.is_set():  # noqa: ASYNC110 - set in another thread
