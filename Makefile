@@ -76,6 +76,7 @@ test-uvloop: $(VENV)/.installed ## the other tests on uvloop and PostgreSQL
 	$(PYTEST) --db=postgresql --loop=uvloop --ignore=tests/reliability \
 	    --ignore=tests/testing/users --ignore=tests/workspace --ignore=tests/conformance \
 	    --ignore=tests/middleware/test_json_errors.py \
+	    --ignore=tests/devserver --ignore=tests/test_deployment.py \
 	    --ignore=tests/test_servers.py --ignore=tests/test_startproject.py $(ARGS)
 
 # --- other work -------------------------------------------------------------------------------

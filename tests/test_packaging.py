@@ -44,7 +44,15 @@ def test_types_are_shipped():
 
 def test_the_extras_have_the_names_that_are_documented():
     extras = metadata("django-onloop").get_all("Provides-Extra")
-    assert set(extras or ()) == {"postgresql", "channels", "redis", "celery", "http", "dev"}
+    assert set(extras or ()) == {
+        "postgresql",
+        "channels",
+        "redis",
+        "celery",
+        "http",
+        "uvicorn",
+        "dev",
+    }
 
 
 def test_the_extras_of_parts_to_come_require_nothing():

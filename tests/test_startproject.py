@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,58 +11,27 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import newproject
 from tests.postgres import free_port
 
 HTTP_TIMEOUT_S = 20
 
 
-def _run(project: Path, *command: str) -> str:
-    """Run a command of the new project; nothing of the test project is in its environment."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=project,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    left_out = {"DJANGO_SETTINGS_MODULE", "ONLOOP_TEST_DB"}
-    return {name: value for name, value in os.environ.items() if name not in left_out}
-
-
-def _replace(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file.name}"
-    file.write_text(text.replace(old, new))
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A new project, put on Onloop as the README says."""
-    _run(tmp_path, "django", "startproject", "mysite", ".")
-    site = tmp_path / "mysite"
-    _replace(site / "settings.py", "INSTALLED_APPS = [", 'INSTALLED_APPS = [\n    "onloop",')
-    _replace(site / "settings.py", "django.db.backends.sqlite3", "onloop.db.backends.sqlite3")
-    _replace(site / "asgi.py", "django.core.asgi", "onloop.asgi")
-    return tmp_path
+    return newproject.make(tmp_path)
 
 
 @pytest.fixture
 def address(project: Path) -> Iterator[str]:
     """The new project, migrated and served by uvicorn."""
-    _run(project, "manage", "migrate", "--verbosity", "0")
+    newproject.run(project, "manage", "migrate", "--verbosity", "0")
     port = free_port()
     with (project / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "mysite.asgi:application", "--port", str(port)],
             cwd=project,
-            env=_environment(),
+            env=newproject.environment(),
             stdout=log,
             stderr=log,
         )
@@ -76,7 +44,7 @@ def address(project: Path) -> Iterator[str]:
 
 
 def test_a_new_project_passes_the_system_checks(project: Path) -> None:
-    assert "no issues" in _run(project, "manage", "check")
+    assert "no issues" in newproject.run(project, "manage", "check")
 
 
 def test_a_new_project_is_served_with_its_admin(address: str) -> None:

@@ -1,0 +1,1 @@
+"""The parts of `manage.py runserver`. No production server imports them."""
