@@ -101,11 +101,11 @@ def await_(awaitable: Awaitable[T]) -> T:
         if close is not None:
             close()
         raise GeneratorExit
-    if bridge.before_first_wait is not None:
-        hook, bridge.before_first_wait = bridge.before_first_wait, None
-        hook()
     try:
         out = steps.send(None)
+        if bridge.before_first_wait is not None:
+            hook, bridge.before_first_wait = bridge.before_first_wait, None
+            hook()
         while True:
             try:
                 sent = bridge.parent.switch(out)  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from contextvars import ContextVar
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
@@ -42,6 +43,9 @@ logger = logging.getLogger("onloop.asgi")
 
 MAX_PATH = 200
 
+# Whether a request was served in this context before. It is never set back.
+_served_here: ContextVar[bool] = ContextVar("onloop_served_here", default=False)
+
 
 class OnloopHandler(Chain, ASGIHandler):
     """Serves HTTP requests and the lifespan of an ASGI server."""
@@ -63,10 +67,12 @@ class OnloopHandler(Chain, ASGIHandler):
             )
 
     def _serve(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
-        # A server may start a request in the context of the one before (uvicorn does, with
-        # pipelined requests).
-        translation.deactivate()
-        timezone.deactivate()
+        if _served_here.get():
+            # In the context of the request before, as uvicorn starts a pipelined one.
+            translation.deactivate()
+            timezone.deactivate()
+        else:
+            _served_here.set(True)
         scope = Scope.begin()
         # Not entered: inside another context it would do nothing, and the request before left
         # its own behind.

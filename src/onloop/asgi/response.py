@@ -58,7 +58,9 @@ class Pace:
 
 def _headers(response: Any) -> list[tuple[bytes, bytes]]:
     headers = [
-        (name.encode("ascii"), value.encode("latin1")) for name, value in response.items()
+        (name.encode("ascii"), value.encode("latin1"))
+        # Each as it was set; `items()` looks every name up again.
+        for name, value in response.headers._store.values()
     ]
     headers.extend(
         (b"Set-Cookie", cookie.OutputString().encode("ascii"))
