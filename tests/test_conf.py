@@ -31,6 +31,7 @@ def test_without_the_setting_there_are_defaults():
             BEARER_MAX_FAILURES=20,
             BEARER_FAILURE_WINDOW=60.0,
             BEARER_CLIENT_ADDRESS="",
+            IMPLICIT_IO="allow",
         )
     conf.reload()
 
@@ -50,6 +51,8 @@ def test_without_the_setting_there_are_defaults():
         ("SQLITE_INLINE_MS", 0, 0),
         ("SQLITE_INLINE_MS", 2.5, 2.5),
         ("JSON_ERRORS", ["/api/", "/v2"], ("/api/", "/v2")),
+        ("IMPLICIT_IO", "allow", "allow"),
+        ("IMPLICIT_IO", "raise", "raise"),
         ("STALL_MS", 0, 0),
         ("STALL_MS", 250, 250),
         ("BEARER_PUBLIC_PATHS", ["/"], ("/",)),
@@ -100,6 +103,8 @@ def test_a_valid_value_is_read(name, given, read):
             for window in (0, -1, math.inf, math.nan, True, None, "5")
         ),
         ({"BEARER_CLIENT_ADDRESS": len}, r'"BEARER_CLIENT_ADDRESS"\] must be the dotted path'),
+        ({"IMPLICIT_IO": "refuse"}, r'ONLOOP\["IMPLICIT_IO"\] must be "allow" or "raise"'),
+        ({"IMPLICIT_IO": True}, r'ONLOOP\["IMPLICIT_IO"\] must be "allow" or "raise"'),
         ({"TURN_TIMEOUT": 0}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": -1}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": True}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),

@@ -118,6 +118,9 @@ class Settings:
 
     `JSON_ERRORS`: prefixes of paths where `JSONErrorMiddleware` answers everybody in JSON.
 
+    `IMPLICIT_IO`: what becomes of a coroutine that waits for the database without an `await`,
+    "allow" or "raise".
+
     Limits (docs/limits.md): `MAX_BODY`, bytes of a request's body; `BODY_TIMEOUT` and
     `CHUNK_TIMEOUT`, seconds to wait for all of it and for its next piece; `REQUEST_TIMEOUT`,
     seconds until the response begins, 0 for no end; `MAX_REQUESTS` that are served at once on
@@ -138,6 +141,7 @@ class Settings:
     SQLITE_INLINE_MS: float = _setting(5.0, _MILLISECONDS)
     STALL_MS: float = _setting(50.0, _MILLISECONDS)
     JSON_ERRORS: tuple[str, ...] = _setting((), _paths)
+    IMPLICIT_IO: str = _setting("allow", _choice("allow", "raise"))
     MAX_BODY: int = _setting(100 * MIB, _BYTES)
     BODY_TIMEOUT: float = _setting(600.0, _SECONDS)
     CHUNK_TIMEOUT: float = _setting(30.0, _SECONDS)

@@ -19,7 +19,7 @@ from django.db import connections
 from django.db.transaction import Atomic
 from django.db.utils import DEFAULT_DB_ALIAS
 
-from onloop import adapters, bridge
+from onloop import adapters, bridge, guard
 from onloop.db import leaving
 from onloop.db import node as nodes
 from onloop.db.leaving import leave
@@ -45,6 +45,7 @@ def enter(self: Atomic) -> None:
     if turn is None:  # an engine that is not ours
         _enter(self)
         return
+    guard.refuse_implicit()
     outer = nodes.root(alias) if from_testcase else nodes.innermost(alias)
     turn.acquire(outer)
     if outer is not None and outer.ended:  # while it waited, by a finaliser

@@ -18,7 +18,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
-from onloop import conf
+from onloop import conf, guard
 from onloop.db.backends.cursors import CursorKeeper, WatchedCursor
 from onloop.db.backends.options import pool_mode
 from onloop.db.backends.pooled import PooledWrapper
@@ -240,6 +240,7 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
             # connection was lost, where opening another one may take long, or fail.
             self.autocommit = autocommit
             return
+        guard.refuse_implicit()  # for a connection it may wait, without asking Django's guard
         self._calls += 1
         try:
             super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
