@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from django.test import override_settings
 from onloop import watchdog
 from onloop.db import pools
 from tests.asgi.client import Exchange
+from tests.asgi.flows import Flows
 from tests.database import TestDatabases
 
 
@@ -126,3 +128,16 @@ def exceptions() -> Iterator[list[BaseException | None]]:
     got_request_exception.connect(receiver)
     yield seen
     got_request_exception.disconnect(receiver)
+
+
+@pytest.fixture
+def flows(
+    request: pytest.FixtureRequest,
+    db_clean: TestDatabases,
+    started_threads: list[threading.Thread],
+    tmp_path: Path,
+) -> Flows:
+    """`await flows.compare(flow)`; the module has `urlpatterns`, `prepare` and `SETTINGS`."""
+    module = request.module
+    place = {"ROOT_URLCONF": module.__name__, "MEDIA_ROOT": tmp_path}
+    return Flows(db_clean, started_threads, module.prepare, place | module.SETTINGS)

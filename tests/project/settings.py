@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "onloop.tokens",
+    "rest_framework.authtoken",
     "tests.project.library",
     "tests.project.desk",
 ]
@@ -95,7 +96,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tables straight from the models: running every migration of Django would cost a second per
 # run and says nothing about the engine that the tests of it do not.
 MIGRATION_MODULES = dict.fromkeys(
-    ("admin", "auth", "contenttypes", "sessions", "library", "onloop_tokens"), None
+    ("admin", "auth", "authtoken", "contenttypes", "sessions", "library", "onloop_tokens"), None
 )
 
 # Fast, since the users of tests have nothing to hide. Tests of hashing choose their own.

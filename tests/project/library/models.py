@@ -47,3 +47,14 @@ class Review(models.Model):
 
     def __str__(self):
         return f"{self.stars} stars for {self.book}"
+
+
+class Attachment(models.Model):
+    name = models.CharField(max_length=50)
+    file = models.FileField(upload_to="attachments")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self):
+        return self.name
