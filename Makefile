@@ -101,8 +101,8 @@ conformance-database: $(VENV)/.installed-conformance ## the labels about databas
 	$(VENV)/bin/python -m conformance --db=postgresql $(ARGS) database
 
 .PHONY: conformance-drf
-conformance-drf: $(VENV)/.installed-conformance ## Django REST framework's own tests: DB=
-	$(VENV)/bin/python -m conformance --db=$(DB) --drf $(ARGS)
+conformance-drf: $(VENV)/.installed-conformance ## Django REST framework's own tests: DB=, HANDLER=1
+	$(VENV)/bin/python -m conformance --db=$(DB) --drf $(if $(HANDLER),--handler) $(ARGS)
 
 .PHONY: clean
 clean: ## remove environments, builds and caches

@@ -21,7 +21,8 @@ MOST_SHOWN = 20
 
 def main() -> int:
     options = _options()
-    tests = suite.rest_frameworks() if options.drf else suite.djangos(handler=options.handler)
+    make = suite.rest_frameworks if options.drf else suite.djangos
+    tests = make(handler=options.handler)
     labels = _labels(options.labels, tests)
     run = Run(tests, options.db, options.jobs, options.again)
     began = time.monotonic()

@@ -1,7 +1,9 @@
 """Runs Django REST framework's tests in this process: `python drf.py FOLDER tests`.
 
 As `worker.py`, with pytest in the place of Django's runner. Its `conftest.py` configures the
-settings; what they say of databases and apps is changed on the way.
+settings; what they say of databases and apps is changed on the way. Sync views are on the loop:
+those that tests call are in the bridge anyway, and so are those that clients ask for. With
+`CONFORMANCE_HANDLER` the clients' requests go through Onloop's handler (`served.py`).
 """
 
 from __future__ import annotations
@@ -74,10 +76,22 @@ def configure(self: LazySettings, *args: Any, **settings: Any) -> None:
     settings["DATABASES"] = {"default": made["default"], "secondary": made["other"]}
     if os.environ["CONFORMANCE_ENGINE"] == "onloop":
         settings["INSTALLED_APPS"] = ("onloop", *settings["INSTALLED_APPS"])
+        settings["ONLOOP"] = {"SYNC_VIEWS": "loop"}
     _configure(self, *args, **settings)
+    if served_by_onloop():
+        from conformance.served import serve_client_by_onloop
+
+        serve_client_by_onloop()
 
 
 _configure = LazySettings.configure
+
+
+def served_by_onloop() -> bool:
+    """Whether the requests of the test clients are to go through Onloop's handler."""
+    return os.environ["CONFORMANCE_ENGINE"] == "onloop" and bool(
+        os.environ["CONFORMANCE_HANDLER"]
+    )
 
 
 def run(folder: Path, labels: list[str]) -> int:
@@ -88,7 +102,12 @@ def run(folder: Path, labels: list[str]) -> int:
     without = ("cacheprovider", "asyncio", "anyio", "onloop", "timeout", "xdist")
     options = [option for name in without for option in ("-p", f"no:{name}")]
     plugins = [Recorder()]
-    return int(worker.here_or_in_a_bridge(pytest.main, [*options, *labels], plugins))
+    code = int(worker.here_or_in_a_bridge(pytest.main, [*options, *labels], plugins))
+    if served_by_onloop():
+        from conformance.served import ServedClientHandler
+
+        assert ServedClientHandler.served, "no request went through Onloop's handler"
+    return code
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def _run_once(job: Job, outcome: Outcome, left_out: list[str]) -> str | None:
         "CONFORMANCE_DATABASES": json.dumps(job.databases),
         "CONFORMANCE_ENGINE": job.engine,
         "CONFORMANCE_EVENTS": str(events),
-        "CONFORMANCE_HANDLER": "1" if job.suite.kind == "handler" else "",
+        "CONFORMANCE_HANDLER": "1" if job.suite.kind.endswith("handler") else "",
         "CONFORMANCE_LEAVE_OUT": json.dumps(left_out),
         "PYTHONPATH": str(job.source),
         "TMPDIR": str(folder / "tmp"),

@@ -46,7 +46,7 @@ HANDLER = """
 class Suite:
     """Tests of one distribution, and the script that runs a label of them."""
 
-    kind: str  # "" for Django's on its own, "handler", "drf"
+    kind: str  # "" for Django's on its own, "handler", "drf", "drf-handler"
     version: str  # "django-6.1.3"
     folder: Path
     script: str
@@ -74,12 +74,13 @@ def djangos(*, handler: bool) -> Suite:
     )
 
 
-def rest_frameworks() -> Suite:
+def rest_frameworks(*, handler: bool) -> Suite:
     """Django REST framework's tests: one label, of a pytest that finds them all."""
+    kind = "drf-handler" if handler else "drf"
     version = metadata.version("djangorestframework")
     folder = fetch("djangorestframework", version)
     labels = ("tests",)
-    return Suite("drf", f"djangorestframework-{version}", folder, "drf.py", labels, labels)
+    return Suite(kind, f"djangorestframework-{version}", folder, "drf.py", labels, labels)
 
 
 def fetch(distribution: str, version: str) -> Path:
