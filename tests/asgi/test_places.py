@@ -270,6 +270,14 @@ def test_every_view_of_the_admin_is_matched():
     assert places == {"loop"}
 
 
+def test_a_view_that_a_model_admin_wraps_by_hand_is_matched():
+    from django.contrib.auth.admin import UserAdmin
+    from django.contrib.auth.models import User
+
+    password = UserAdmin(User, admin.site).get_urls()[0].callback
+    assert place(password, ON_LOOP=["django.contrib.admin"]) == "loop"
+
+
 def test_one_model_of_the_admin_can_be_an_exception():
     add = admin.site.get_model_admin(Book).get_urls()[1].callback
     settings = {

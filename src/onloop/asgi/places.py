@@ -61,11 +61,17 @@ def prefix_of(view: Callable[..., Any]) -> str:
 
 
 def _classes(view: Callable[..., Any]) -> Iterator[type]:
-    """The classes behind a view: Django's, DRF's, the admin's."""
-    for name in ("view_class", "cls", "model_admin", "admin_site", "__self__"):
-        owner = getattr(view, name, None)
-        if owner is not None and not inspect.ismodule(owner):
-            yield owner if isinstance(owner, type) else type(owner)
+    """The classes behind a view: Django's, DRF's, the admin's.
+
+    Also behind its decorators: what a `ModelAdmin` wraps by hand says nothing else of it.
+    """
+    layer: Any = view
+    while layer is not None:
+        for name in ("view_class", "cls", "model_admin", "admin_site", "__self__"):
+            owner = getattr(layer, name, None)
+            if owner is not None and not inspect.ismodule(owner):
+                yield owner if isinstance(owner, type) else type(owner)
+        layer = getattr(layer, "__wrapped__", None)
 
 
 def _names(view: Callable[..., Any]) -> Iterator[str]:
