@@ -47,3 +47,13 @@ class Review(models.Model):
 
     def __str__(self):
         return f"{self.stars} stars for {self.book}"
+
+
+class Scan(models.Model):
+    """A file, kept in the default storage."""
+
+    title = models.CharField(max_length=100, blank=True)
+    file = models.FileField(upload_to="scans")
+
+    def __str__(self):
+        return self.title
