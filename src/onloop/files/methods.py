@@ -8,11 +8,12 @@ the other.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from onloop import bridge
-from onloop.files.hop import is_native
-from onloop.files.strands import has_own, in_memory, strand_of
+from onloop.files.hop import in_thread, is_native
+from onloop.files.strands import has_own, in_memory, kind_of, strand_of
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ async def aclose(self: Any) -> None:
     elif (inner := _own(self, "aclose")) is not None:
         await inner.aclose()
     else:
-        await bridge.run(strand_of(self).finish, self.close)
+        await bridge.run(partial(strand_of(self).finish, self.close, kind=kind_of(self)))
 
 
 async def aenter(self: Any) -> Any:
@@ -107,10 +108,7 @@ field_adelete.alters_data = True  # type: ignore[attr-defined]
 def _delete(file: Any, save: bool) -> None:
     if not file:
         return
-    if is_native(file.storage):
-        file.delete(save=False)
-    else:
-        strand_of(file).call(lambda: file.delete(save=False))
+    in_thread(file.storage, lambda: file.delete(save=False), content=file)
     if save:
         file.instance.save()
 
@@ -118,7 +116,7 @@ def _delete(file: Any, save: bool) -> None:
 async def _call(file: Any, call: Callable[[], T]) -> T:
     if in_memory(file):
         return call()
-    return await bridge.run(strand_of(file).call, call)
+    return await bridge.run(partial(strand_of(file).call, call, kind=kind_of(file)))
 
 
 async def _inner(file: Any, name: str) -> Any:

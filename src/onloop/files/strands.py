@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.files import File
+from django.core.files.storage import FileSystemStorage
+from django.core.files.uploadedfile import UploadedFile
 
-from onloop.files.threads import Strand
+from onloop.files.threads import Kind, Strand
 
 _strands: dict[int, tuple[weakref.ref[Any], Strand]] = {}
 
@@ -48,6 +50,15 @@ def on_disk(file: Any) -> bool:
     if isinstance(file, File) and has_own(file, "aread"):
         return False
     return isinstance(innermost(file), io.IOBase | File) and not in_memory(file)
+
+
+def kind_of(file: Any) -> Kind:
+    """Tell in which threads a file is read: what is not on a disk may be far away."""
+    inner = innermost(file)
+    near = isinstance(inner, io.IOBase | UploadedFile) or isinstance(
+        getattr(inner, "storage", None), FileSystemStorage
+    )
+    return "disk" if near else "remote"
 
 
 def has_own(file: File[Any], name: str) -> bool:

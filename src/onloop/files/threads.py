@@ -249,17 +249,17 @@ class Strand:
             return call()
         return self.put(Job(call, kind=kind, undo=undo)).wait()
 
-    def finish(self, call: Callable[[], object]) -> None:
+    def finish(self, call: Callable[[], object], *, kind: Kind = "disk") -> None:
         """Make the call, which closes the file, after those before it, come what may.
 
         In a bridge it is waited for, at most `FINISH_S` seconds.
         """
         if bridge.active():
             try:
-                self.put(Job(call, stays=True)).wait(FINISH_S)
+                self.put(Job(call, kind=kind, stays=True)).wait(FINISH_S)
             except TimeoutError:
                 logger.warning("A file is closed later: its thread has not come back yet.")
         elif self._busy and running_loop() is not None:
-            self.put(Job(call, stays=True, waited=False))
+            self.put(Job(call, kind=kind, stays=True, waited=False))
         else:
             call()
