@@ -38,7 +38,7 @@ def temporary(tmp_path):
 
 
 def spooled(tmp_path):
-    file = tempfile.SpooledTemporaryFile(max_size=2**30)
+    file = tempfile.SpooledTemporaryFile(max_size=2**30)  # noqa: SIM115 - its user closes it
     file.write(CONTENT)
     file.seek(0)
     return File(file, name="spooled")

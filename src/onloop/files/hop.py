@@ -22,7 +22,7 @@ def is_native(storage: Any) -> bool:
     return isinstance(storage, Native)
 
 
-def kind_of(storage: Any) -> Kind:
+def _kind_of(storage: Any) -> Kind:
     return "disk" if isinstance(storage, FileSystemStorage) else "remote"
 
 
@@ -43,7 +43,7 @@ def in_thread(
     if not storage.__class__.__module__.startswith("django."):
         call = _without_connections(call)
     strand = Strand() if content is None else strand_of(content)
-    return strand.call(call, kind=kind_of(storage), undo=undo)
+    return strand.call(call, kind=_kind_of(storage), undo=undo)
 
 
 def _without_connections(call: Callable[[], T]) -> Callable[[], T]:

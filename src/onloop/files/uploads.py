@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -11,11 +13,26 @@ from django.core.files.uploadedfile import TemporaryUploadedFile as DjangosTempo
 from onloop import bridge
 from onloop.files.strands import strand_of
 
+logger = logging.getLogger("onloop.files")
+
 # Bytes that are kept in memory for the next writing; a hop into a thread costs as much as
 # writing some 100 KiB.
 WRITE_SIZE = 2**19
 # Bytes of a client's file name extension that the name of the temporary file takes over.
 EXTENSION_SIZE = 32
+
+
+def discard(handlers: Iterable[Any]) -> None:
+    """Tell upload handlers that the form will not be complete, so that no file stays behind.
+
+    Django's parser does so where the form ends too early. Where reading it raises (the client
+    left, the task was cancelled) it leaves the files to the garbage collector.
+    """
+    for handler in handlers:
+        try:
+            handler.upload_interrupted()
+        except Exception:
+            logger.exception("An upload handler failed while its upload was given up.")
 
 
 class TemporaryUploadedFile(DjangosTemporaryUploadedFile):
