@@ -82,7 +82,7 @@ def save_in_thread(storage: Any, call: Callable[[], Any], name: Any, content: An
     if not isinstance(storage, FileSystemStorage):
         return in_thread(storage, call, content=content)
     name = getattr(content, "name", None) if name is None else name
-    check_name(name)
+    check_name(name, new=True)
     # What stood there before cannot be brought back, so the new content is better than none.
     undo = None if _overwrites(storage) else storage.delete
     try:
@@ -97,10 +97,14 @@ def _overwrites(storage: Any) -> bool:
     return bool(storage._allow_overwrite)
 
 
-def check_name(name: Any) -> None:
-    """Raise `SuspiciousFileOperation` for a name that no file can have."""
+def check_name(name: Any, *, new: bool = False) -> None:
+    """Raise `SuspiciousFileOperation` for a name that no file can have.
+
+    A `new` one must be text that can be kept elsewhere as well: in a database, in an address.
+    """
     try:
-        possible = b"\0" not in os.fsencode(str(name))
+        encoded = str(name).encode() if new else os.fsencode(str(name))
+        possible = b"\0" not in encoded
     except UnicodeEncodeError:
         possible = False
     if not possible:
