@@ -16,7 +16,7 @@ from onloop.files.strands import strand_of
 logger = logging.getLogger("onloop.files")
 
 # Bytes that are collected in memory for the next writing. A hop into a thread takes as long as
-# writing 200 KiB. 64 MiB took 59 ms in pieces of 64 KiB, 20 in these, and no less in larger ones.
+# writing 200 KiB. 64 MiB took 59 ms in pieces of 64 KiB, 20 in these, and no less in larger.
 WRITE_SIZE = 2**19
 # Bytes of a client's file name extension that the name of the temporary file takes over.
 EXTENSION_SIZE = 32
