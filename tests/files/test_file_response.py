@@ -290,13 +290,18 @@ def test_the_date_of_a_file_that_changed_just_now_is_no_strong_validator(path):
 def through(middleware, path, response, **headers):
     request = RequestFactory().get("/", headers=headers)
 
+    file = path.open("rb")
+
     def view(request):
         kwargs = {"request": request} if response is FileResponse else {}
-        return response(path.open("rb"), **kwargs)
+        return response(file, **kwargs)
 
     answer = middleware(view)(request)
     answer.body = b"".join(answer)
     answer.close()
+    if response is FileResponse:
+        assert file.closed
+    file.close()  # a response that the middleware replaces is closed by nobody
     return answer
 
 

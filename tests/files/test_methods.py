@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import tempfile
 import threading
@@ -359,11 +360,24 @@ def test_wrappers_of_one_file_stand_in_one_line(runner, fifo):
     runner.run(main())
 
 
+def test_the_file_of_a_field_keeps_its_line_when_it_is_opened(runner, media):
+    (media / "a").write_bytes(CONTENT)
+
+    async def main():
+        async with Scan(file="a").file as file:
+            before = strand_of(file)
+            await file.aread(1)
+            assert strand_of(file) is strand_of(File(file.file)) is before
+
+    runner.run(main())
+
+
 def test_strands_are_forgotten_with_their_files(runner, tmp_path):
     async def main():
         async with on_disk(tmp_path) as file:
             await file.aread(1)
+            return id(strands.innermost(file))
 
-    before = len(strands._strands)
-    runner.run(main())
-    assert len(strands._strands) == before
+    key = runner.run(main())
+    gc.collect()
+    assert key not in strands._strands

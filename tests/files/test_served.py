@@ -203,7 +203,8 @@ async def test_a_client_that_leaves_while_a_block_is_read(project, address):
     exchange.read()
     await until(lambda: file._reading)
     exchange.leave()
-    await steps(20)
+    await until(exchange.task.cancelling)
+    await steps()
     file.may_read.set()
     exchange.go_on_reading()
     await exchange
@@ -219,6 +220,27 @@ async def test_a_client_that_leaves_while_a_block_is_sent(project, address):
     exchange.read()
     await exchange.until(lambda e: len(e.parts) == 1)
     exchange.leave()
+    await exchange
+    assert file.closed
+
+
+@each
+async def test_a_client_that_leaves_while_the_next_block_is_read(project, address):
+    exchange = project.get(address)
+    exchange.stop_reading()
+    exchange.start()
+    await exchange.until(lambda e: len(e.messages) == 1)
+    exchange.read()
+    await exchange.until(lambda e: len(e.parts) == 1)
+    await until(lambda: not strand_of(file).busy)
+    file.may_read.clear()
+    exchange.read()  # the second block goes out, the third is read
+    await until(lambda: file._reading)
+    exchange.leave()
+    await until(exchange.task.cancelling)
+    await steps()
+    assert not exchange.task.done()
+    file.may_read.set()
     await exchange
     assert file.closed
 
