@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -13,26 +11,11 @@ from django.core.files.uploadedfile import TemporaryUploadedFile as DjangosTempo
 from onloop import bridge
 from onloop.files.strands import strand_of
 
-logger = logging.getLogger("onloop.files")
-
 # Bytes that are collected in memory for the next writing. A hop into a thread takes as long as
 # writing 200 KiB. 64 MiB took 59 ms in pieces of 64 KiB, 20 in these, and no less in larger.
 WRITE_SIZE = 2**19
 # Bytes of a client's file name extension that the name of the temporary file takes over.
 EXTENSION_SIZE = 32
-
-
-def discard(handlers: Iterable[Any]) -> None:
-    """Tell upload handlers that the form will not be complete, so that no file stays behind.
-
-    Django's parser does so where the form ends too early. Where reading it raises (the client
-    left, the task was cancelled) it leaves the files to the garbage collector.
-    """
-    for handler in handlers:
-        try:
-            handler.upload_interrupted()
-        except Exception:
-            logger.exception("An upload handler failed while its upload was given up.")
 
 
 class TemporaryUploadedFile(DjangosTemporaryUploadedFile):
