@@ -1,4 +1,4 @@
-"""`FileSystemStorage` in a bridge: in a thread, and whole or not at all."""
+"""`FileSystemStorage` in a bridge: Django's rules, in a thread."""
 
 from __future__ import annotations
 
@@ -10,54 +10,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from django.core.exceptions import SuspiciousFileOperation
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
-from django.core.files.uploadedfile import TemporaryUploadedFile
 
 from onloop import bridge
-from onloop.files import AsyncStorage, threads
+from onloop.files import threads
 from tests.files.content import Slow, files_in
+from tests.files.saving import by_wrapper, uploaded
 from tests.loops import steps, wait_for_thread
-
-
-@pytest.fixture
-def root(tmp_path):
-    folder = tmp_path / "root"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def disk(root):
-    return FileSystemStorage(root)
-
-
-def by_wrapper(storage, name, content):
-    return AsyncStorage(storage).asave(name, content)
-
-
-def in_bridge(storage, name, content):
-    return bridge.run(storage.save, name, content)
-
-
-def by_private_method(storage, name, content):
-    """As a subclass does that has its own `save`."""
-    return bridge.run(storage._save, name, content)
-
-
-@pytest.fixture(params=[by_wrapper, in_bridge, by_private_method], ids=lambda way: way.__name__)
-def asave(request):
-    return request.param
-
-
-def uploaded(content=b"uploaded"):
-    file = TemporaryUploadedFile("name.txt", "text/plain", len(content), None)
-    file.write(content)
-    file.seek(0)
-    return file
-
 
 # --- what is saved --------------------------------------------------------------------------
 
@@ -88,27 +49,13 @@ def test_an_upload_on_the_disk_is_moved(runner, disk, root, asave):
     assert files_in(root) == {"moved": b"uploaded"}
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
-def test_an_upload_on_another_disk_is_copied(runner, disk, root, asave, settings_of_uploads):
-    settings_of_uploads("/dev/shm")
+def test_an_upload_on_another_disk_is_copied(runner, disk, root, asave, uploads_in):
+    uploads_in("/dev/shm")
     with uploaded() as file:
         where = Path(file.temporary_file_path())
         runner.run(asave(disk, "copied", file))
         assert not where.exists()
     assert files_in(root) == {"copied": b"uploaded"}
-
-
-@pytest.fixture
-def settings_of_uploads():
-    from django.test import override_settings
-
-    with override_settings() as _:
-        from django.conf import settings
-
-        def put_into(folder):
-            settings.FILE_UPLOAD_TEMP_DIR = folder
-
-        yield put_into
 
 
 def test_a_name_that_is_taken_is_changed(runner, disk, root):
@@ -273,153 +220,3 @@ def test_what_else_asks_the_disk_is_in_a_thread_too(runner, disk, monkeypatch, r
 
     runner.run(bridge.run(function))
     assert len(seen) == 8
-
-
-# --- what is not saved ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_content_that_fails_leaves_nothing(runner, root, asave, overwrite):
-    content = Slow(error=OSError(errno.ENOSPC, "no space left"))
-    content.go_on.set()
-    with pytest.raises(OSError, match="no space left"):
-        runner.run(asave(FileSystemStorage(root, allow_overwrite=overwrite), "a", content))
-    assert files_in(root) == {}
-
-
-def test_what_would_have_been_replaced_stays_if_the_content_fails(runner, root, asave):
-    (root / "a").write_bytes(b"first")
-    content = Slow(error=ZeroDivisionError())
-    content.go_on.set()
-    with pytest.raises(ZeroDivisionError):
-        runner.run(asave(FileSystemStorage(root, allow_overwrite=True), "a", content))
-    assert files_in(root) == {"a": b"first"}
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_save_that_is_cancelled_leaves_nothing(runner, disk, root, asave, times):
-    async def main():
-        content = Slow()
-        saving = asyncio.create_task(asave(disk, "a/b", content))
-        await wait_for_thread(content.under_way)
-        assert list(files_in(root)) != ["a/b"]  # it has its name when it is complete
-        for _ in range(times):
-            saving.cancel()
-            await steps()
-        content.go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await saving
-
-    runner.run(main())
-    assert files_in(root) == {}
-
-
-def test_a_save_that_is_cancelled_at_its_very_end_is_taken_back(runner, disk, root, asave):
-    class Late(FileSystemStorage):
-        """Waits when the file has its name already."""
-
-        under_way, go_on = threading.Event(), threading.Event()
-
-        def _ensure_location_group_id(self, full_path):
-            self.under_way.set()
-            assert self.go_on.wait(20)
-
-    async def main():
-        saving = asyncio.create_task(asave(Late(root), "a", ContentFile(b"x")))
-        await wait_for_thread(Late.under_way)
-        assert files_in(root) == {"a": b"x"}
-        saving.cancel()
-        await steps()
-        Late.go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await saving
-
-    runner.run(main())
-    assert files_in(root) == {}
-
-
-def test_a_save_whose_thread_hangs_leaves_nothing_once_it_comes_back(
-    runner, disk, root, monkeypatch
-):
-    monkeypatch.setattr(threads, "FINISH_S", 0)
-
-    async def main():
-        content = Slow()
-        saving = asyncio.create_task(by_wrapper(disk, "a", content))
-        await wait_for_thread(content.under_way)
-        saving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await saving
-        content.go_on.set()
-        # In line behind it.
-        from onloop.files.strands import strand_of
-
-        await bridge.run(strand_of(content).call, lambda: None)
-
-    runner.run(main())
-    assert files_in(root) == {}
-
-
-@pytest.mark.parametrize(
-    "aopen",
-    [lambda disk: AsyncStorage(disk).aopen("pipe"), lambda disk: bridge.run(disk.open, "pipe")],
-    ids=["by_wrapper", "in_bridge"],
-)
-def test_an_open_that_is_cancelled_leaves_no_file_open(runner, disk, root, aopen):
-    """The warning of a file that is left open would be an error here."""
-    os.mkfifo(root / "pipe")
-
-    async def main():
-        opening = asyncio.create_task(aopen(disk))
-        await steps(10)
-        opening.cancel()
-        await steps(10)
-        # Opening to read lasts until somebody opens to write.
-        await asyncio.get_running_loop().run_in_executor(None, touch, root / "pipe", opening)
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-
-    def touch(path, task):
-        while not task.done():
-            try:
-                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-            except OSError:
-                continue  # nobody reads yet
-
-    runner.run(main())
-
-
-def test_names_that_leave_the_root_are_refused(runner, disk, root, tmp_path, asave):
-    for name in ("../x", "a/../../x", "/etc/x", "..", ""):
-        with pytest.raises(SuspiciousFileOperation):
-            runner.run(by_wrapper(disk, name, ContentFile(b"x")))
-    assert files_in(tmp_path) == {}
-
-
-def test_files_of_any_size_are_streamed(runner, disk, root, tmp_path):
-    """A hole of 8 GiB cannot have been in memory; it is cancelled after its first blocks."""
-    big = tmp_path / "big"
-    with big.open("wb") as file:
-        file.truncate(2**33)
-
-    class Counted(File):
-        count, enough = 0, threading.Event()
-
-        def chunks(self, chunk_size=None):
-            for chunk in super().chunks(chunk_size):
-                assert len(chunk) <= 2**16
-                self.count += 1
-                if self.count == 10:
-                    self.enough.set()
-                yield chunk
-
-    async def main():
-        with big.open("rb") as file:
-            saving = asyncio.create_task(by_wrapper(disk, "copy", Counted(file)))
-            await wait_for_thread(Counted.enough)
-            saving.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await saving
-
-    runner.run(main())
-    assert files_in(root) == {}

@@ -122,7 +122,7 @@ def save_whole(self: Any, name: str, content: Any) -> Any:
     if not in_call() or _opens_its_own_way(self):
         return _save(self, name, content)
     if hasattr(content, "temporary_file_path"):
-        return _save(self, name, _Complete(content.temporary_file_path()))
+        return _save_complete(self, name, content.temporary_file_path())
     folder = Path(self.path(name)).parent
     try:
         _make_folder(self, folder)
@@ -131,9 +131,20 @@ def save_whole(self: Any, name: str, content: Any) -> Any:
     part = _new_part(folder)
     try:
         _write(part, content)
-        return _save(self, name, _Complete(part))
+        return _save_complete(self, name, part)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _save_complete(storage: Any, name: str, path: Any) -> Any:
+    content = _Complete(path)
+    try:
+        return _save(storage, name, content)
+    except BaseException:
+        # Permissions could not be set, for one: it has its name already.
+        if content.path.moved_to is not None and not _overwrites(storage):
+            content.path.move_back()
+        raise
 
 
 def _opens_its_own_way(storage: Any) -> bool:
@@ -176,16 +187,23 @@ class _Complete:
     """Content that Django's `_save` moves to its place, by `move`."""
 
     def __init__(self, path: Any) -> None:
-        self._path = _CompletePath(path)
+        self.path = _CompletePath(path)
 
     def temporary_file_path(self) -> str:
-        return self._path
+        return self.path
 
 
 class _CompletePath(str):
     """The path of a complete file, which only we make: by it, `move` knows its callers."""
 
-    __slots__ = ()
+    moved_to: Path | None = None
+
+    def move_back(self) -> None:
+        assert self.moved_to is not None
+        try:
+            self.moved_to.rename(self)
+        except OSError:
+            self.moved_to.unlink(missing_ok=True)  # it came from another file system
 
 
 def move(
@@ -206,8 +224,12 @@ def move(
     except OSError as exc:
         if exc.errno != errno.EXDEV:
             raise
-    else:
-        return
+        _copy_over(old, new, chunk_size, allow_overwrite)
+    old_file_name.moved_to = new
+
+
+def _copy_over(old: Path, new: Path, chunk_size: int, allow_overwrite: bool) -> None:
+    """Move a file to another file system."""
     part = _new_part(new.parent)
     try:
         _copy(old, part, chunk_size)
