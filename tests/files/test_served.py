@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx
 import pytest
+from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.wsgi import get_wsgi_application
 from django.http import FileResponse
@@ -105,6 +106,21 @@ async def asking(request):
     return FileResponse(Asking())
 
 
+class Body(File):
+    """A file that waits on the loop by itself."""
+
+    async def aread(self, size=-1):
+        await asyncio.sleep(0)
+        return self.file.read(size)
+
+    def read(self, size=-1):
+        return bridge.await_(self.aread(size))
+
+
+async def waiting(request):
+    return files.FileResponse(Body(file), request=request)
+
+
 async def field(request):
     file.close()
     return files.FileResponse(Scan(file="a.bin").file, request=request)
@@ -116,6 +132,7 @@ urlpatterns = [
     path("ours/", ours),
     path("memory/", memory),
     path("asking/", asking),
+    path("waiting/", waiting),
     path("field/", field),
     path("source/", desk.source),
 ]
@@ -145,6 +162,11 @@ async def test_the_files_in_memory_and_of_fields(project, media):
 
 async def test_a_file_that_asks_the_database_is_read_in_the_bridge(project):
     assert (await project.get("/asking/")).content == b"ab"
+
+
+async def test_a_file_that_waits_by_itself_is_read_in_the_bridge(project):
+    assert (await project.get("/waiting/")).content == CONTENT
+    assert file.threads == {threading.get_ident()}
 
 
 async def test_the_block_is_read_while_others_are_served(project):
