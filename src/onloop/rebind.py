@@ -24,6 +24,7 @@ from django.apps import apps
 from onloop import bridge, taskfactory
 from onloop.asgi.places import place_of
 from onloop.db import leaving, queryset, receivers, scope, transaction
+from onloop.files import blocks, filesystem, methods, uploads
 from onloop.guard import get_running_loop
 
 _MISSING = object()
@@ -159,6 +160,32 @@ def _sites(where: Literal["loop", "thread"], *modules: str, **kwargs: Any) -> li
     return [Binding(module, "sync_to_async", value, where, **kwargs) for module in modules]
 
 
+def _storage_methods() -> list[Binding]:
+    """The methods of `FileSystemStorage` that ask the disk."""
+    module, prefix = "django.core.files.storage.filesystem", "FileSystemStorage."
+    names = ("delete", "exists", "listdir", "size",
+             "get_accessed_time", "get_created_time", "get_modified_time")  # fmt: skip
+    ours = {name: getattr(filesystem, name) for name in names}
+    ours |= {"_open": filesystem.open_, "_save": filesystem.save_whole}
+    return [
+        *(Binding(module, prefix + name, value, "ours") for name, value in ours.items()),
+        Binding(module, "file_move_safe", filesystem.move, "ours"),
+    ]
+
+
+def _file_methods() -> list[Binding]:
+    ours = {name: getattr(methods, name)
+            for name in ("aread", "achunks", "awrite", "aseek", "aopen", "aclose")}  # fmt: skip
+    ours |= {"__aenter__": methods.aenter, "__aexit__": methods.aleave}
+    of_fields = {"asave": methods.field_asave, "adelete": methods.field_adelete}
+    return [
+        *(Binding("django.core.files.base", f"File.{name}", value, "ours", added=True)
+          for name, value in ours.items()),
+        *(Binding("django.db.models.fields.files", f"FieldFile.{name}", value, "ours",
+                  added=True) for name, value in of_fields.items()),
+    ]  # fmt: skip
+
+
 _AUTH = "django.contrib.auth"
 _HANDLERS = "django.core.handlers.base"
 _TRANSACTION = "django.db.transaction"
@@ -193,6 +220,14 @@ TABLE: tuple[Binding, ...] = (
     *_sites("thread", "django.core.cache.backends.base", "django.core.handlers.asgi",
             "django.test.client"),
     *_sites("thread", "django.tasks.base", "django.tasks.backends.base", since=(6, 0)),
+    # Files: what asks a disk hops into a thread in a bridge.
+    *_file_methods(),
+    *_storage_methods(),
+    Binding("django.core.files.storage.base", "Storage.save", filesystem.save, "ours"),
+    Binding("django.core.files.uploadhandler", "TemporaryUploadedFile",
+            uploads.TemporaryUploadedFile, "ours"),
+    Binding("django.http.response", "FileResponse._set_streaming_content",
+            blocks.set_streaming_content, "ours"),
     # What else is Onloop's.
     Binding("asgiref.sync", "AsyncToSync.__call__", call_async_to_sync, "ours"),
     Binding("asgiref.sync", "SyncToAsync.__call__", call_sync_to_async, "ours"),

@@ -130,12 +130,13 @@ class OnloopHandler(Chain, ASGIHandler):
         finally:
             if entered:
                 admission.leave()
-            client.done()
-            if response is None:
-                client.body.close()
-                signals.request_finished.send(sender=self.__class__)
-            else:
-                response.close()
+            try:
+                client.done()
+                if response is None:
+                    signals.request_finished.send(sender=self.__class__)
+                else:
+                    response.close()
+            finally:
                 client.body.close()
 
     def _respond(self, asgi_scope: Message, client: Client) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from io import BytesIO
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ from onloop.asgi.incoming import Incoming
 from onloop.waiting import running_loop
 
 T = TypeVar("T")
+
+logger = logging.getLogger("onloop.asgi")
 
 
 class Stream:
@@ -191,14 +194,14 @@ class OnloopRequest(ASGIRequest):
         parser = kind(META, post_data, self.upload_handlers, self.encoding)
         try:
             return parser.parse()
-        except BaseException:
+        except BaseException as exc:
             # Django's parser closes what was complete, if it was no cancellation.
             complete: Any = getattr(parser, "_files", MultiValueDict())
-            for _, files in complete.lists():
-                for file in files:
-                    file.close()
-            for handler in self.upload_handlers:
-                handler.upload_interrupted()
+            closings = [file.close for _, files in complete.lists() for file in files]
+            interrupted = [handler.upload_interrupted for handler in self.upload_handlers]
+            cancelled = _do_all([*closings, *interrupted])
+            if cancelled is not None and not isinstance(exc, asyncio.CancelledError):
+                raise cancelled from None
             raise
 
     def _length_at_most(self) -> int:
@@ -210,3 +213,16 @@ class OnloopRequest(ASGIRequest):
             return len(self._stream.getbuffer())
         incoming: Incoming = self._stream.incoming
         return incoming.limits.max_body if incoming.declared is None else incoming.declared
+
+
+def _do_all(steps: list[Callable[[], object]]) -> asyncio.CancelledError | None:
+    """Do every step, whatever one of them raises; return a cancellation that came meanwhile."""
+    cancelled = None
+    for step in steps:
+        try:
+            step()
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+        except Exception:
+            logger.exception("%r failed when an upload broke off.", step)
+    return cancelled

@@ -173,7 +173,7 @@ def _target(thread: threading.Thread) -> str:
 
 
 def _is_idle_worker(thread: threading.Thread) -> bool:
-    """Tell whether this is a worker without work of the loop's executor, asgiref's or SQLite's.
+    """Tell whether this is a worker without work of the loop's executor, asgiref's or ours.
 
     Those executors live as long as the loop or the process; a worker that is busy, and one of
     an executor that somebody has made and forgotten, is a leak.
@@ -191,6 +191,9 @@ def _is_idle_worker(thread: threading.Thread) -> bool:
         return True
     sqlite = sys.modules.get("onloop.db.backends.sqlite3.worker")  # not loaded for this
     if sqlite is not None and executor is sqlite._executor:
+        return True
+    files = sys.modules.get("onloop.files.threads")
+    if files is not None and executor in files._executors.values():
         return True
     try:
         loop = asyncio.get_running_loop()

@@ -22,6 +22,7 @@ urlpatterns = [
     path("limited/", bodies.limited),
     path("impatient/", bodies.impatient),
     path("upload-until-you-leave/", bodies.until_you_leave),
+    path("source/", views.source),
     path("token/", account.token),
     path("sign-in/", account.sign_in),
     path("sign-out/", account.sign_out),

@@ -11,6 +11,7 @@ from django.utils import timezone, translation
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.gzip import gzip_page
 
+from onloop import files
 from tests.project.library.models import Author, Book
 
 
@@ -86,3 +87,8 @@ async def shelf(request):
 
 async def raises(request):
     raise ZeroDivisionError
+
+
+async def source(request):
+    """This file, also in ranges."""
+    return files.FileResponse(open(__file__, "rb"), request=request)

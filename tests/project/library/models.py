@@ -58,3 +58,13 @@ class Attachment(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class Scan(models.Model):
+    """A file, kept in the default storage."""
+
+    title = models.CharField(max_length=100, blank=True)
+    file = models.FileField(upload_to="scans")
+
+    def __str__(self):
+        return self.title
