@@ -172,6 +172,14 @@ async def test_a_body_beyond_the_limit_is_413(limited, caplog, path, pieces, tol
     assert "ONLOOP['MAX_BODY']" in record.getMessage()
 
 
+async def test_whoever_wants_json_has_it_in_json(limited):
+    project = limited(MAX_BODY=10)
+    project.configure(MIDDLEWARE=["onloop.middleware.JSONErrorMiddleware"])
+    answer = await project.post("/reads/", b"x" * 11, headers=[("accept", "application/json")])
+    assert answer.headers("content-type") == ["application/problem+json"]
+    assert (answer.status, answer.json()["status"]) == (413, 413)
+
+
 async def test_what_is_too_big_by_its_length_is_not_waited_for(limited):
     exchange = limited(MAX_BODY=100).post("/reads/", [], headers=[("content-length", "101")])
     exchange.feed(b"x", more_body=True)
