@@ -95,9 +95,10 @@ class Scope:
         """
         standing_in = _made_in.get() is self
         surroundings, self._surroundings = self._surroundings, ()
-        inner = self._inner()
-        if inner is not None:
-            inner._surroundings = surroundings  # what it will put back, as the last one
+        if _scopes.get(self.task) is not self:
+            inner = self._inner()
+            if inner is not None:
+                inner._surroundings = surroundings  # what it will put back, as the last one
         self.close()
         if standing_in:
             blocks, made_in, bridged = surroundings
@@ -112,14 +113,15 @@ class Scope:
                 return
             self.ended = True
             lent = self._lent_to > 0
-        inner = self._inner()
-        if inner is not None:
-            inner._outer = self._outer
-        elif _scopes.get(self.task) is self:
+        if _scopes.get(self.task) is self:
             if self._outer is None:
                 del _scopes[self.task]
             else:
                 _scopes[self.task] = self._outer
+        else:
+            inner = self._inner()
+            if inner is not None:
+                inner._outer = self._outer
         if not lent:
             self.release()
         # What is made in this one inherits from those around it now. A task keeps the scope
