@@ -25,7 +25,7 @@ from typing import Any
 
 import asgiref.sync
 
-from onloop import bridge
+from onloop import bridge, watchdog
 from onloop.testing.stacks import Stack
 
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -84,7 +84,9 @@ class Reading:
 
     def new_threads(self) -> Iterator[Leak]:
         for thread in threading.enumerate():
-            if thread not in self._threads and not _is_idle_worker(thread):
+            if thread in self._threads or thread.name == watchdog.NAME:
+                continue  # that one is the process's
+            if not _is_idle_worker(thread):
                 frame = sys._current_frames().get(thread.ident or 0)
                 where = Stack.from_frames(_frames_of(frame))
                 yield Leak("thread", f"{thread.name!r} ({_target(thread)}) runs in:\n{where}")
