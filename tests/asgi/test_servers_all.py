@@ -139,7 +139,10 @@ def ended(request, database, tmp_path_factory):
         before = connections()
     finally:
         code = server.stop()
-    return Ended(code, server.log_text(), before, connections())
+    deadline = time.monotonic() + HTTP_TIMEOUT_S
+    while (left := connections()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # PostgreSQL takes a moment to notice
+    return Ended(code, server.log_text(), before, left)
 
 
 def test_ctrl_c_ends_it_cleanly(ended):
