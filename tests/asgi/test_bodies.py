@@ -330,9 +330,10 @@ def counting(project, path, pieces):
 
 
 async def test_a_view_that_does_not_ask_takes_one_message(project):
-    exchange = counting(project, "/at-once/", [b"x" * 1_000] * 10)
-    await exchange
+    exchange = counting(project, "/at-once/", [b"x" * 1_000] * 10).start()
+    await exchange.until(lambda exchange: exchange.content == b"done")
     assert exchange.taken == 1
+    await exchange
 
 
 async def test_little_is_read_ahead_for_a_view_that_does_not_ask(project):

@@ -14,6 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 import onloop
+from onloop.asgi import incoming
 from tests.asgi.client import DEADLINE_S
 from tests.asgi.test_bodies import multipart, post_form
 from tests.loops import steps
@@ -24,7 +25,8 @@ released = threading.Event()
 
 
 @pytest.fixture(autouse=True)
-def _fresh(caplog):
+def _fresh(caplog, monkeypatch):
+    monkeypatch.setattr(incoming, "LINGER_S", 0.05)
     caplog.set_level(logging.WARNING, logger="django.request")
     seen.clear()
     released.clear()
@@ -195,6 +197,25 @@ async def test_the_connection_is_closed_if_the_rest_of_the_body_may_come(limited
         assert answer.headers("connection") == ["close"] * more_body
     exchange = project.post(f"/{path}/", b"x", more_body=True, http_version="2")
     assert (await exchange).headers("connection") == []
+
+
+async def test_a_client_that_sends_on_can_read_its_response(limited, monkeypatch):
+    """The connection is not closed under it: it leaves by itself."""
+    monkeypatch.setattr(incoming, "LINGER_S", 60)
+    exchange = limited().post("/does-not-read/", b"x" * 1_000, more_body=True).start()
+    await exchange.until(lambda exchange: exchange.content == b"done")
+    exchange.feed(b"x" * 1_000, more_body=True)
+    await steps()
+    assert not exchange.complete
+    exchange.leave()
+    await exchange
+    assert exchange.cancelling_afterwards == 0
+
+
+async def test_a_client_that_has_sent_all_is_not_kept_waiting(limited, monkeypatch):
+    monkeypatch.setattr(incoming, "LINGER_S", 60)
+    answer = await limited().post("/does-not-read/", [b"x" * 1_000] * 5)
+    assert (answer.text, answer.complete) == ("done", True)
 
 
 async def test_a_view_that_does_not_read_does_not_mind(limited):

@@ -30,12 +30,14 @@ class Attack:
         method: str = "POST",
         stalls: bool = False,
     ) -> None:
-        self.taken = 0  # bytes of the body that the application has had
+        self.taken = 0  # bytes of the body that the application had had when it answered
+        self._sent = 0
         self.status: int | None = None
         self.text = ""
         self._application = application
         self._pieces = body()
         self._stalls = stalls
+        self._answered = False
         self._complete = False
         self._gone = asyncio.Event()
         framing = (
@@ -63,6 +65,8 @@ class Attack:
         return self
 
     async def _receive(self) -> dict[str, Any]:
+        if self._answered:
+            return {"type": "http.disconnect"}
         piece = next(self._pieces, None)
         if piece is None and (self._stalls or self._complete):
             await self._gone.wait()  # never
@@ -70,14 +74,16 @@ class Attack:
         if piece is None:
             self._complete = True
             return {"type": "http.request", "body": b""}
-        self.taken += len(piece)
+        self._sent += len(piece)
         return {"type": "http.request", "body": piece, "more_body": True}
 
     async def _send(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.taken = self._sent
         else:
             self.text += message.get("body", b"").decode()
+            self._answered = not message.get("more_body", False)
 
 
 def endless(piece: bytes, count: int) -> Callable[[], Iterator[bytes]]:

@@ -13,8 +13,13 @@ from django.test import override_settings
 
 
 @pytest.fixture
-def application(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+def application(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
     """`application(**settings)`: with the addresses of the test module, without middleware."""
+    from onloop.asgi import incoming
+
+    monkeypatch.setattr(incoming, "LINGER_S", 0.05)  # nobody reads here
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Any:

@@ -111,7 +111,8 @@ async def test_beyond_the_limit_nothing_more_is_taken(warm, uploads, address, le
 
 async def test_a_refused_upload_is_not_taken(warm):
     attack = await Attack(await warm(), "/refuses/", endless(PIECE, COUNT)).run()
-    assert (attack.status, attack.taken) == (403, len(PIECE))
+    assert attack.status == 403
+    assert attack.taken < MIB
 
 
 async def test_a_file_of_any_length_takes_no_memory(warm, uploads):

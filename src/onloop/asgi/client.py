@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from onloop import bridge
@@ -11,6 +12,8 @@ from onloop.asgi.incoming import Incoming, Message, Receive
 from onloop.asgi.limits import of_settings
 from onloop.asgi.request import Stream
 from onloop.bridge import await_
+
+Send = Callable[[Message], Awaitable[None]]
 
 # Seconds from a request's first wait to the watch for its client's leaving.
 WATCH_AFTER_S = 0.02
@@ -87,6 +90,27 @@ class Client:
         if self._ends_at is not None:
             self._ends_at.cancel()
         self._responds = True
+
+    def lingering(self, send: Send) -> Send:
+        """`send`, which gives a client that sends on the time to read its response.
+
+        The last message, at which the server closes the connection, comes after that. What has
+        come by then is taken as well: Hypercorn does not end a connection before.
+        """
+        incoming = self._incoming
+        if incoming is None or incoming.is_late:
+            return send
+
+        async def lingering(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                await incoming.linger()
+                await send({"type": "http.response.body"})
+                await incoming.linger()
+            else:
+                await send(message)
+
+        return lingering
 
     @property
     def sends_on(self) -> bool:

@@ -23,6 +23,9 @@ logger = logging.getLogger("onloop.asgi")
 
 # Bytes that are kept of a body that nobody has asked for yet. Servers keep some of their own.
 READ_AHEAD = 2**16
+# Seconds that a client whose body is not wanted is given to read its response. To close the
+# connection with bytes unread would take the response from it.
+LINGER_S = 2.0
 # Pieces are put together up to this many bytes: a client may send one by one.
 SMALL = 4096
 
@@ -57,6 +60,8 @@ class Incoming:
         self._task: asyncio.Task[None] | None = None
         self._readers: set[asyncio.Future[None]] = set()
         self._space: asyncio.Future[None] | None = None
+        self._lingering: asyncio.Future[None] | None = None
+        self._left = False
         self._keep(first.get("body", b""))
 
     # --- reading ----------------------------------------------------------------------------
@@ -128,6 +133,30 @@ class Incoming:
             self._kept = 0
         self._wake()
 
+    @property
+    def is_late(self) -> bool:
+        """The client has stopped sending: there is nothing to throw away."""
+        return isinstance(self._error, BodyTimeout)
+
+    async def linger(self) -> None:
+        """Throw the body away until it is over, the client leaves, or `LINGER_S` is over."""
+        if self.complete or self._left:
+            return
+        self.fail(ClientDisconnected("The response is complete."))
+        if self._space is not None and not self._space.done():
+            self._space.set_result(None)
+        self._lingering = self._loop.create_future()
+        timer = self._loop.call_later(LINGER_S, self._linger_no_more)
+        self.start()
+        try:
+            await self._lingering
+        finally:
+            timer.cancel()
+
+    def _linger_no_more(self) -> None:
+        if self._lingering is not None and not self._lingering.done():
+            self._lingering.set_result(None)
+
     # --- receiving --------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -155,14 +184,19 @@ class Incoming:
                 self.fail(exc)
                 return
             if message["type"] == "http.disconnect":
+                self._left = True
                 if not self.complete:
                     self.fail(ClientDisconnected("The client left in the middle of its body."))
-                self._when_left()
+                if self._lingering is None:
+                    self._when_left()
+                self._linger_no_more()
                 return
             if not self.complete and message["type"] == "http.request":
                 self._keep(message.get("body", b""))
                 self.complete = not message.get("more_body", False)
                 self._wake()
+                if self.complete:
+                    self._linger_no_more()
 
     def _keep(self, piece: bytes) -> None:
         if not piece or self._error is not None:
