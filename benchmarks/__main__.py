@@ -16,7 +16,7 @@ from .endpoints import ENDPOINTS
 from .pinning import share_out, stolen
 from .postgres import Database, database
 from .report import spread, table, tables
-from .runner import cells, run
+from .runner import Plan, cells, run
 
 
 def _names(known: Any) -> Any:
@@ -31,12 +31,28 @@ def _names(known: Any) -> Any:
     return parse
 
 
+def _numbers(text: str) -> list[int]:
+    numbers = [int(part) for part in text.split(",")]
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError("numbers of requests, 1 or more")
+    return numbers
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how often each cell is measured (5)")
     parser.add_argument("--seconds", type=float, help="how long each time (1.0)")
     parser.add_argument("--only", type=_names(CONTENDERS), metavar="CONTENDER,...")
     parser.add_argument("--endpoints", type=_names(ENDPOINTS), metavar="ENDPOINT,...")
+    parser.add_argument("--at-once", type=_numbers, metavar="N,...", help="requests at once")
+    parser.add_argument(
+        "--sockets", action="store_true", help="through real servers, clients on another core"
+    )
+    parser.add_argument(
+        "--slow-database",
+        action="store_true",
+        help="a sync view whose query takes 20 ms: requests a second, and threads",
+    )
     parser.add_argument("--quick", action="store_true", help="2 rounds of 0.2 seconds")
     parser.add_argument("--cpu", action="store_true", help="print CPU time per request as well")
     parser.add_argument("--no-micro", action="store_true", help="leave Onloop's own costs out")
@@ -47,8 +63,28 @@ def arguments() -> argparse.Namespace:
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.seconds = options.seconds or (0.2 if options.quick else 1.0)
     options.only = options.only or list(CONTENDERS)
-    options.endpoints = options.endpoints or list(ENDPOINTS)
+    if options.slow_database:
+        options.endpoints = options.endpoints or ["slow"]
+        options.at_once = options.at_once or [1, 20, 200]
+        os.environ.setdefault("BENCH_POOL_SIZE", "50")  # not what limits it
+    usual = [name for name, endpoint in ENDPOINTS.items() if endpoint.usual]
+    options.endpoints = options.endpoints or usual
+    options.at_once = options.at_once or [1, 20]
+    options.no_micro |= options.sockets or options.slow_database
+    if options.sockets and options.slow_database:
+        parser.error("--sockets and --slow-database do not go together: threads are counted")
     return options
+
+
+def _who(options: argparse.Namespace) -> list[str]:
+    """The contenders that are wanted and have at least one of the endpoints."""
+    return [
+        name
+        for name in options.only
+        if any(
+            not only or name in only for only in (ENDPOINTS[e].only for e in options.endpoints)
+        )
+    ]
 
 
 def say(text: str) -> None:
@@ -56,7 +92,6 @@ def say(text: str) -> None:
 
 
 def measure(options: argparse.Namespace, db: Database, cores: list[int], pg: list[int]) -> int:
-    at_once = [1, 20]
     about = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -66,6 +101,7 @@ def measure(options: argparse.Namespace, db: Database, cores: list[int], pg: lis
         "postgresql_cores": pg,
         "rounds": options.rounds,
         "seconds": options.seconds,
+        "sockets": options.sockets,
     }
     pinned = f"contenders on core {cores[0]}, PostgreSQL on {pg}" if cores else "nothing pinned"
     say(
@@ -73,20 +109,24 @@ def measure(options: argparse.Namespace, db: Database, cores: list[int], pg: lis
         f"{options.rounds} rounds of {options.seconds} s"
     )
     stolen_before, begun = stolen(), time.monotonic()
-    results = run(
-        options.only,
-        options.endpoints,
-        at_once,
-        options.rounds,
-        options.seconds,
-        cores,
-        db,
-        say,
+    plan = Plan(
+        names=_who(options),
+        endpoints=options.endpoints,
+        at_once=options.at_once,
+        rounds=options.rounds,
+        seconds=options.seconds,
+        cores=cores,
+        others=pg,
+        sockets=options.sockets,
+        threads=options.slow_database,
     )
+    results = run(plan, db, say)
     if stolen_before is not None:
         share = (stolen() - stolen_before) / (time.monotonic() - begun)
         about["stolen_cores"] = round(share, 3)
-    for text in tables(results, options.endpoints, at_once, options.markdown, options.cpu):
+    for text in tables(
+        results, options.endpoints, options.at_once, options.markdown, options.cpu
+    ):
         print(text)
     print(spread(results))
     if "stolen_cores" in about:

@@ -18,7 +18,7 @@ HEADERS = {
 }
 
 # Requests are numbered through the life of a process, so that each one asks for other rows.
-_numbers = itertools.count()
+numbers = itertools.count()
 
 
 class BadAnswerError(Exception):
@@ -64,15 +64,17 @@ class AsgiClient:
         self._application = application
         self._headers = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
 
-    def _scope(self, method: str, path: str) -> dict[str, Any]:
+    def _scope(self, endpoint: Endpoint, path: str) -> dict[str, Any]:
         headers = list(self._headers)
-        if method == "POST":
+        if endpoint.cookie:
+            headers.append((b"cookie", endpoint.cookie.encode()))
+        if endpoint.method == "POST":
             headers.append((b"content-length", b"0"))
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
-            "method": method,
+            "method": endpoint.method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
@@ -88,24 +90,24 @@ class AsgiClient:
     async def _call(self, scope: dict[str, Any], exchange: Exchange) -> None:
         await self._application(scope, exchange.receive, exchange.send)
 
-    async def request(self, method: str, path: str) -> tuple[int, bytes]:
+    async def request(self, endpoint: Endpoint, path: str) -> tuple[int, bytes]:
         exchange = Exchange()
-        await asyncio.create_task(self._call(self._scope(method, path), exchange))
+        await asyncio.create_task(self._call(self._scope(endpoint, path), exchange))
         return exchange.status, exchange.end()
 
     async def _repeat(self, endpoint: Endpoint, deadline: float) -> int:
         count = 0
         while time.perf_counter() < deadline:
-            path = endpoint.path(next(_numbers))
-            status, _ = await self.request(endpoint.method, path)
+            path = endpoint.path(next(numbers))
+            status, _ = await self.request(endpoint, path)
             if status != 200:
                 raise BadAnswerError(f"{endpoint.method} {path} answered {status}")
             count += 1
         return count
 
     async def verify(self, endpoint: Endpoint) -> int:
-        number = next(_numbers)
-        status, body = await self.request(endpoint.method, endpoint.path(number))
+        number = next(numbers)
+        status, body = await self.request(endpoint, endpoint.path(number))
         endpoint.verify(number, status, body)
         return 1
 
@@ -125,10 +127,10 @@ class WsgiClient:
         self._application = application
         self._pools: dict[int, ThreadPoolExecutor] = {}
 
-    def _environ(self, method: str, path: str) -> dict[str, Any]:
+    def _environ(self, endpoint: Endpoint, path: str) -> dict[str, Any]:
         environ = {f"HTTP_{k.upper().replace('-', '_')}": v for k, v in HEADERS.items()}
         environ |= {
-            "REQUEST_METHOD": method,
+            "REQUEST_METHOD": endpoint.method,
             "SCRIPT_NAME": "",
             "PATH_INFO": path,
             "QUERY_STRING": "",
@@ -144,18 +146,20 @@ class WsgiClient:
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
         }
-        if method == "POST":
+        if endpoint.cookie:
+            environ["HTTP_COOKIE"] = endpoint.cookie
+        if endpoint.method == "POST":
             environ["CONTENT_LENGTH"] = "0"
         return environ
 
-    def request(self, method: str, path: str) -> tuple[int, bytes]:
+    def request(self, endpoint: Endpoint, path: str) -> tuple[int, bytes]:
         status = 0
 
         def start_response(line: str, headers: Any, exc_info: Any = None) -> None:
             nonlocal status
             status = int(line[:3])
 
-        response = self._application(self._environ(method, path), start_response)
+        response = self._application(self._environ(endpoint, path), start_response)
         try:
             body = b"".join(response)
         finally:
@@ -165,8 +169,8 @@ class WsgiClient:
     def _repeat(self, endpoint: Endpoint, deadline: float) -> int:
         count = 0
         while time.perf_counter() < deadline:
-            path = endpoint.path(next(_numbers))
-            status, _ = self.request(endpoint.method, path)
+            path = endpoint.path(next(numbers))
+            status, _ = self.request(endpoint, path)
             if status != 200:
                 raise BadAnswerError(f"{endpoint.method} {path} answered {status}")
             count += 1
@@ -178,8 +182,8 @@ class WsgiClient:
         return self._pools[size]
 
     async def verify(self, endpoint: Endpoint) -> int:
-        number = next(_numbers)
-        answer = self._pool(1).submit(self.request, endpoint.method, endpoint.path(number))
+        number = next(numbers)
+        answer = self._pool(1).submit(self.request, endpoint, endpoint.path(number))
         endpoint.verify(number, *answer.result())
         return 1
 

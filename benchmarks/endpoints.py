@@ -11,6 +11,13 @@ BOOKS = 2000
 JOINED = 20
 IN_TURN = 10
 
+# Who is logged in, and the key of the session that says so.
+USER = "reader"
+SESSION_KEY = "benchmark" * 3 + "s" * 5
+
+# Seconds that the database takes for the row of "slow".
+SLOW_S = 0.02
+
 # Neighbouring requests touch rows that lie apart, so that none waits for another's row lock.
 STRIDE = 37
 
@@ -56,6 +63,10 @@ class Endpoint:
     prefix: str
     method: str = "GET"
     span: int = 1  # how many rows one request touches, from its first one on
+    cookie: str = ""
+    only: tuple[str, ...] = ()  # the contenders that have it; all of them, if empty
+    usual: bool = True  # measured where no endpoints are named
+    warm_up_s: float = 0.0  # at least; until the pool is as large as it becomes
 
     def key(self, number: int) -> int:
         """The first row that request `number` asks for."""
@@ -98,6 +109,24 @@ ENDPOINTS = {
             lambda key: {"updated": 1},
             "/update/",
             "POST",
+        ),
+        Endpoint(
+            "user",
+            "session and user",
+            lambda key: {"user": USER},
+            "/user",
+            span=0,
+            cookie=f"sessionid={SESSION_KEY}",
+            only=("stock", "wsgi", "onloop"),
+        ),
+        Endpoint(
+            "slow",
+            "sync view, 20 ms of database",
+            _book,
+            "/slow/",
+            only=("stock", "wsgi", "onloop"),
+            usual=False,
+            warm_up_s=1.0,
         ),
     )
 }

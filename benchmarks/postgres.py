@@ -1,6 +1,8 @@
 """A real PostgreSQL of our own, from the wheel: started, filled, and taken away afterwards."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import psycopg
 from .endpoints import AUTHORS, BOOKS, author_name, book_row
 from .pinning import pin
 
+ROOT = Path(__file__).resolve().parent.parent
 NAME = "benchmark"
 
 # Nothing is to be kept, so no time goes to the disk; and no housekeeping within a cell.
@@ -86,6 +89,12 @@ def _fill(database: Database) -> None:
         with connection.cursor().copy("COPY book FROM STDIN") as copy:
             for book_id in range(1, BOOKS + 1):
                 copy.write_row(book_row(book_id))
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.shop.people"],
+        check=True,
+        cwd=ROOT,
+        env=os.environ | database.environment(),
+    )
     database.tidy()
 
 

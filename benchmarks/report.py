@@ -69,7 +69,18 @@ def tables(
     def show(title: str, cell: Callable[[Key], str]) -> str:
         return table(title, _grid(names, endpoints, at_once, cell), markdown)
 
+    def a_second(key: Key) -> str:
+        value = results.median(key)
+        return "-" if value is None else f"{1e6 / value:.0f}"
+
+    def threads(key: Key) -> str:
+        counted = results.threads.get(key)
+        return f"{median(counted):.0f}" if counted else "-"
+
     yield show("µs a request, median of all rounds", micros)
+    if any(results.threads.values()):
+        yield show("Requests a second", a_second)
+        yield show("Threads of the process, in the middle of a cell", threads)
     if cpu:
         yield show("CPU µs a request in the contender's process, median", cpu_micros)
     if "stock" in names:

@@ -9,15 +9,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
 from .contenders import CONTENDERS
 from .endpoints import ENDPOINTS
-from .postgres import Database
+from .postgres import ROOT, Database
 
-ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds that a worker may take beyond what it was asked for
 
 Key = tuple[str, str, int]  # contender, endpoint, at once
@@ -73,10 +72,65 @@ class Worker:
         self._process.stdout.close()
 
 
+class Served:
+    """A contender on a real server: one worker is the server, one the clients."""
+
+    def __init__(
+        self, name: str, cores: list[int], clients: list[int], database: Database
+    ) -> None:
+        self.name = name
+        self._server = Worker("benchmarks.server_worker", name, cores, database)
+        self._load = Worker("benchmarks.load_worker", name, clients, database)
+        self._port = 0
+
+    def answer(self) -> dict[str, Any]:
+        ready = self._server.answer()
+        self._port = ready["port"]
+        self._load.answer()
+        return ready
+
+    def order(self, **order: Any) -> dict[str, Any]:
+        """As `Worker.order`; the CPU time is the server's, that of warming up in proportion."""
+        before = self._server.order(seconds=0)["cpu"]
+        answer = self._load.order(port=self._port, **order)
+        cpu = self._server.order(seconds=0)["cpu"] - before
+        return answer | {"cpu": cpu * answer["count"] / answer["sent"]}
+
+    def end(self, politely: bool = True) -> None:
+        self._load.end(politely)
+        self._server.end(politely)
+
+
+@dataclass
+class Plan:
+    """What is measured, by whom, and where."""
+
+    names: list[str]
+    endpoints: list[str]
+    at_once: list[int]
+    rounds: int
+    seconds: float
+    cores: list[int]
+    others: list[int]  # PostgreSQL's cores, and those of clients over sockets
+    sockets: bool = False
+    threads: bool = False  # count them
+
+    def worker(self, name: str, database: Database) -> Worker | Served:
+        if self.sockets:
+            return Served(name, self.cores, self.others, database)
+        return Worker("benchmarks.worker", name, self.cores, database)
+
+    def missing(self, name: str) -> list[str]:
+        server = "gunicorn" if CONTENDERS[name].wsgi else "uvicorn"
+        servers = [server] if self.sockets and find_spec(server) is None else []
+        return CONTENDERS[name].missing() + servers
+
+
 @dataclass
 class Results:
     micros: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
     cpu: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    threads: dict[Key, list[int]] = field(default_factory=lambda: defaultdict(list))
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -87,17 +141,17 @@ class Results:
 
 @contextmanager
 def workers(
-    names: list[str], cores: list[int], database: Database, results: Results
-) -> Iterator[dict[str, Worker]]:
+    plan: Plan, database: Database, results: Results
+) -> Iterator[dict[str, Worker | Served]]:
     """A started worker for each contender that can be had."""
-    running: dict[str, Worker] = {}
+    running: dict[str, Worker | Served] = {}
     politely = False
     try:
-        for name in names:
-            if missing := CONTENDERS[name].missing():
+        for name in plan.names:
+            if missing := plan.missing(name):
                 results.skipped[name] = f"not importable: {', '.join(missing)}"
                 continue
-            running[name] = Worker("benchmarks.worker", name, cores, database)
+            running[name] = plan.worker(name, database)
         for name, worker in list(running.items()):
             try:
                 results.versions[name] = worker.answer()["ready"]
@@ -112,11 +166,13 @@ def workers(
 
 
 def _measure(
-    worker: Worker, database: Database, key: Key, seconds: float, into: Results
+    worker: Worker | Served, database: Database, key: Key, plan: Plan, into: Results
 ) -> None:
     _, endpoint, at_once = key
     before = database.sold() if endpoint == "update" else 0
-    answer = worker.order(endpoint=endpoint, at_once=at_once, seconds=seconds)
+    answer = worker.order(
+        endpoint=endpoint, at_once=at_once, seconds=plan.seconds, threads=plan.threads
+    )
     if endpoint == "update":
         # An update that was answered has to be there.
         if (committed := database.sold() - before) != answer["sent"]:
@@ -126,37 +182,30 @@ def _measure(
         database.tidy()
     into.micros[key].append(answer["elapsed"] / answer["count"] * 1e6)
     into.cpu[key].append(answer["cpu"] / answer["count"] * 1e6)
+    into.threads[key].extend(answer["threads"])
 
 
-def run(
-    names: list[str],
-    endpoints: list[str],
-    at_once: list[int],
-    rounds: int,
-    seconds: float,
-    cores: list[int],
-    database: Database,
-    say: Callable[[str], None],
-) -> Results:
+def run(plan: Plan, database: Database, say: Callable[[str], None]) -> Results:
     results = Results()
-    with workers(names, cores, database, results) as running:
+    with workers(plan, database, results) as running:
         for name, reason in (results.skipped | results.failures).items():
             say(f"skipped {name}: {reason}")
-        for turn in range(rounds):
-            for endpoint in endpoints:
-                for clients in at_once:
+        for turn in range(plan.rounds):
+            for endpoint in plan.endpoints:
+                only = ENDPOINTS[endpoint].only
+                for clients in plan.at_once:
                     # Nobody always goes first, nor always after the same neighbour.
-                    order = list(running)
+                    order = [name for name in running if not only or name in only]
                     start = turn % len(order) if order else 0
                     for name in order[start:] + order[:start]:
                         key = (name, endpoint, clients)
                         try:
-                            _measure(running[name], database, key, seconds, results)
+                            _measure(running[name], database, key, plan, results)
                         except WorkerFailedError as failure:
                             results.failures[name] = f"{endpoint}, {clients} at once: {failure}"
                             say(f"dropped {name}: {results.failures[name]}")
                             running.pop(name).end(politely=False)
-            say(f"round {turn + 1} of {rounds} done")
+            say(f"round {turn + 1} of {plan.rounds} done")
     return results
 
 
@@ -171,6 +220,7 @@ def cells(results: Results) -> list[dict[str, Any]]:
             "median_us": round(median(samples), 1),
             "samples_us": [round(sample, 1) for sample in samples],
             "cpu_median_us": round(median(results.cpu[name, endpoint, at_once]), 1),
+            "threads": results.threads[name, endpoint, at_once],
         }
         for (name, endpoint, at_once), samples in results.micros.items()
     ]

@@ -2,6 +2,7 @@
 
 Order: `{"endpoint": "row", "at_once": 20, "seconds": 1.0}`. Answer: how many requests were
 answered, in how much time and CPU time, and how many were sent in all (for the update's count).
+With `"threads": true` also how many threads the process had in the middle of it.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from typing import Any, TextIO
@@ -17,24 +19,34 @@ from typing import Any, TextIO
 from .clients import AsgiClient, Lifespan, WsgiClient
 from .contenders import CONTENDERS
 from .endpoints import ENDPOINTS
+from .http_client import HttpClient
 from .pinning import pin
 
 VERIFIED = 3
 
 
-async def cell(client: AsgiClient | WsgiClient, order: dict[str, Any]) -> dict[str, Any]:
+async def cell(
+    client: AsgiClient | WsgiClient | HttpClient, order: dict[str, Any]
+) -> dict[str, Any]:
     """Verify, warm up, time."""
     endpoint, at_once = ENDPOINTS[order["endpoint"]], order["at_once"]
     sent = 0
     for _ in range(VERIFIED):
         sent += await client.verify(endpoint)
-    sent += await client.run(endpoint, at_once, order["seconds"] / 4)
+    sent += await client.run(endpoint, at_once, max(order["seconds"] / 4, endpoint.warm_up_s))
     gc.collect()
+    threads: list[int] = []
+    if order.get("threads"):
+        # Less the one that counts, which is there for that alone.
+        count_them = threading.Timer(
+            order["seconds"] / 2, lambda: threads.append(threading.active_count() - 1)
+        )
+        count_them.start()
     cpu, begin = time.process_time(), time.perf_counter()
     count = await client.run(endpoint, at_once, order["seconds"])
     elapsed, cpu = time.perf_counter() - begin, time.process_time() - cpu
     sent += count
-    return {"count": count, "elapsed": elapsed, "cpu": cpu, "sent": sent}
+    return {"count": count, "elapsed": elapsed, "cpu": cpu, "sent": sent, "threads": threads}
 
 
 async def serve(name: str, answers: TextIO) -> None:

@@ -56,5 +56,8 @@ DATABASES = {
     }
 }
 
+# Where the same plain view runs in a thread at the others.
+ONLOOP = {"ON_LOOP": ["benchmarks.shop.views_sync"]}
+
 # django-async-backend warns about pools at synchronous connections; none is made here.
 ASYNC_BACKEND_DISABLE_POOL_WARNING = True

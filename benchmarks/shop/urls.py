@@ -1,4 +1,4 @@
-"""The same five addresses for every contender; its own views behind them."""
+"""The same addresses for every contender; its own views behind them."""
 
 from importlib import import_module
 
@@ -14,4 +14,9 @@ urlpatterns = [
     path("join/<int:pk>", views.join),
     path("ten/<int:pk>", views.ten),
     path("update/<int:pk>", csrf_exempt(views.update)),
+    *(
+        path(address, getattr(views, name))
+        for address, name in (("user", "user"), ("slow/<int:pk>", "slow"))
+        if hasattr(views, name)
+    ),
 ]

@@ -8,6 +8,9 @@ from django.http import JsonResponse
 from benchmarks.endpoints import IN_TURN, JOINED
 
 from .models import Book
+from .views_sync import slow
+
+__all__ = ["hello", "join", "row", "slow", "ten", "update", "user"]
 
 
 async def hello(request):
@@ -37,3 +40,8 @@ def _sell(pk):
 
 async def update(request, pk):
     return JsonResponse({"updated": await _sell(pk)})
+
+
+async def user(request):
+    user = await request.auser()
+    return JsonResponse({"user": user.get_username()})

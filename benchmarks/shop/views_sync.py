@@ -4,7 +4,7 @@ from django.db import transaction
 from django.db.models import F
 from django.http import JsonResponse
 
-from benchmarks.endpoints import IN_TURN, JOINED
+from benchmarks.endpoints import IN_TURN, JOINED, SLOW_S
 
 from .models import Book
 
@@ -32,3 +32,12 @@ def update(request, pk):
     with transaction.atomic():
         updated = Book.objects.filter(pk=pk).update(sold=F("sold") + 1)
     return JsonResponse({"updated": updated})
+
+
+def user(request):
+    return JsonResponse({"user": request.user.get_username()})
+
+
+def slow(request, pk):
+    query = "SELECT book.*, pg_sleep(%s) AS slept FROM book WHERE id = %s"
+    return JsonResponse(Book.objects.raw(query, [SLOW_S, pk])[0].as_dict())
