@@ -121,7 +121,7 @@ class AsgiClient:
 
 
 class WsgiClient:
-    """Threads that call the application; they live as long as the process, as a server's do."""
+    """Threads that call the application: as many as requests at once, kept through a cell."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -177,6 +177,8 @@ class WsgiClient:
         return count
 
     def _pool(self, size: int) -> ThreadPoolExecutor:
+        for other in self._pools.keys() - {1, size}:
+            self._pools.pop(other).shutdown()  # they would be counted
         if size not in self._pools:
             self._pools[size] = ThreadPoolExecutor(size)
         return self._pools[size]
