@@ -53,6 +53,14 @@ async def does_not_read(request):
     return HttpResponse("done")
 
 
+def reads_before(get_response):
+    def middleware(request):
+        request.body  # noqa: B018 - reads it
+        return get_response(request)
+
+    return middleware
+
+
 @onloop.limits(max_body=50)
 def at_most_fifty(request):
     return reads(request)
@@ -212,6 +220,11 @@ async def test_a_client_that_sends_on_can_read_its_response(limited, monkeypatch
     assert exchange.cancelling_afterwards == 0
 
 
+async def test_the_response_is_known_to_be_complete_before_the_end(limited):
+    exchange = limited().post("/does-not-read/", b"x" * 1_000, more_body=True)
+    assert (await exchange).headers("content-length") == ["4"]
+
+
 async def test_a_client_that_has_sent_all_is_not_kept_waiting(limited, monkeypatch):
     monkeypatch.setattr(incoming, "LINGER_S", 60)
     answer = await limited().post("/does-not-read/", [b"x" * 1_000] * 5)
@@ -229,6 +242,13 @@ async def test_a_view_may_have_a_lower_limit(limited, path):
     assert (await project.post(f"/{path}/", [b"x" * 25] * 2)).status == 200
     assert (await project.post(f"/{path}/", [b"x" * 25] * 2 + [b"x"])).status == 413
     assert (await project.post(f"/{path}/", b"x" * 51)).status == 413
+
+
+async def test_a_middleware_that_has_read_the_body_does_not_mind_the_views_limit(limited):
+    project = limited(MAX_BODY=100)
+    project.configure(MIDDLEWARE=[f"{__name__}.reads_before"])
+    answer = await project.post("/at-most-fifty/", b"x" * 60)
+    assert (answer.status, answer.text) == (200, "60")
 
 
 async def test_a_view_may_have_a_higher_limit(limited):

@@ -43,6 +43,7 @@ class Client:
         self._incoming: Incoming | None = None
         self._ends_at: asyncio.TimerHandle | None = None
         body = first.get("body", b"")
+        self._size = len(body)
         if first.get("more_body", False) or len(body) > self.limits.max_body:
             self._incoming = self._from(first, _declared(asgi_scope["headers"]))
             self.body: Any = Stream(self._incoming)
@@ -59,9 +60,10 @@ class Client:
     def apply_limits_of(self, view: Any, request: Any) -> None:
         """Have the view's own limits, as far as it has any, from now on."""
         limits = self.limits = self.limits.with_those_of(view)
-        if self._incoming is None and len(self.body.getbuffer()) > limits.max_body:
-            self._incoming = self._from({"body": self.body.getvalue()}, None)
-            self.body = request._stream = Stream(self._incoming)
+        if self._incoming is None and self._size > limits.max_body:
+            if not request._read_started:  # else it is out of our hands
+                self._incoming = self._from({"body": self.body.getvalue()}, None)
+                self.body = request._stream = Stream(self._incoming)
         elif self._incoming is not None:
             self._incoming.limits = limits
         if self._ends_at is not None:

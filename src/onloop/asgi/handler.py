@@ -116,6 +116,8 @@ class OnloopHandler(Chain, ASGIHandler):
             if client.sends_on and asgi_scope.get("http_version", "1.1").startswith("1"):
                 # There is no other way to be rid of the rest of its body.
                 response.headers["Connection"] = "close"
+                if not response.streaming:  # it is complete before the connection is closed
+                    response.headers.setdefault("Content-Length", str(len(response.content)))
                 send = client.lingering(send)
             if entered:
                 # Sending it is paced by the client, and may go on for ever.

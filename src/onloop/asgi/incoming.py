@@ -169,6 +169,7 @@ class Incoming:
         """End receiving; to be called once the request is over."""
         if self._task is not None:
             self._task.cancel()
+        self._error = None  # which was raised, and refers to the frames of who has read
         self.fail(ClientDisconnected("The request is over."))
 
     async def _receive_all(self) -> None:
