@@ -31,6 +31,8 @@ from tests.database import TestDatabases
 
 ON_LOOP = ["django.contrib.admin", "django.views", "rest_framework"]
 PASSWORD = "not a secret"
+# Of the threads in which passwords are hashed, and of those in which disks are asked.
+OTHERS = ("asyncio_", "onloop-files-")
 
 # Where the views of this run were, as they say themselves.
 _places: list[tuple[str, int]] = []
@@ -188,7 +190,7 @@ class Flows:
     prepare: Callable[[], None]
     # Settings of the test module.
     settings: dict[str, Any]
-    # Names of the threads that the flow has started on the loop.
+    # Names of the threads that the flow has started on the loop, but for those of others.
     threads: list[str] = field(default_factory=list)
 
     async def compare(self, flow: Flow) -> list[Answer]:
@@ -216,7 +218,11 @@ class Flows:
             browser = LoopBrowser(get_asgi_application())
             self.started_threads.clear()
             await flow(browser)
-            self.threads = [thread.name for thread in self.started_threads]
+            self.threads = [
+                thread.name
+                for thread in self.started_threads
+                if not thread.name.startswith(OTHERS)
+            ]
         return browser.answers
 
     async def under_wsgi(self, flow: Flow) -> list[Answer]:

@@ -118,8 +118,7 @@ def as_under_wsgi(flows):
 
     async def compare(flow):
         answers = await flows.compare(as_librarian(flow))
-        # The passwords' only, which the loop keeps.
-        assert all(name.startswith("asyncio_") for name in flows.threads)
+        assert flows.threads == []
         return answers
 
     return compare

@@ -210,7 +210,7 @@ def as_under_wsgi(flows):
 
     async def compare(flow):
         await flows.compare(flow)
-        assert [name for name in flows.threads if not name.startswith("asyncio_")] == []
+        assert flows.threads == []
 
     return compare
 
