@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 import onloop
+from tests.loops import eager_task
 from tests.project.library.models import Author, Book
 
 from . import ways
@@ -89,7 +90,7 @@ async def eager():
         pytest.skip("eager tasks came with Python 3.12")
     loop = asyncio.get_running_loop()
     before = loop.get_task_factory()
-    loop.set_task_factory(asyncio.eager_task_factory)
+    loop.set_task_factory(eager_task)
     yield
     loop.set_task_factory(before)
 
