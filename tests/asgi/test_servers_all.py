@@ -150,7 +150,9 @@ def test_ctrl_c_ends_it_cleanly(ended):
 
 
 def test_ctrl_c_leaves_no_error_in_its_log(ended):
-    assert ("Traceback" in ended.log, "Error" in ended.log) == (False, False), ended.log
+    # The watchdog quotes code, and says how long the first request took to import it.
+    log = [line for line in ended.log.splitlines() if "held the event loop" not in line]
+    assert not [line for line in log if "Traceback" in line or "Error" in line], ended.log
 
 
 @pytest.mark.only_on("postgresql")

@@ -298,7 +298,7 @@ async def test_a_request_ends_the_rest_of_a_process_that_waits_for_one(
     assert line.startswith(at(asynchronous))
 
 
-async def test_the_leak_ledger_does_not_take_it_for_a_leak(project, fresh_watchdog):
-    async with LeakLedger(timeout_s=0.1, databases=[]):
+async def test_the_leak_ledger_does_not_take_it_for_a_leak(project, fresh_watchdog, tmp_path):
+    async with LeakLedger(temp_folder=tmp_path, databases=[]):
         await project.get("/quick/")
         assert watchdog.NAME in {thread.name for thread in threading.enumerate()}
