@@ -76,6 +76,18 @@ def bare_project(request: pytest.FixtureRequest) -> Iterator[Project]:
         yield Project(request.module.__name__, stack)
 
 
+@pytest.fixture
+def limited(project: Project) -> Callable[..., Project]:
+    """`limited(MAX_BODY=…)`: the project with these limits, without middleware."""
+
+    def configure(**limits: Any) -> Project:
+        # Without LOGGING_CONFIG: the application would set the levels again.
+        project.configure(MIDDLEWARE=[], ONLOOP=limits, LOGGING_CONFIG=None)
+        return project
+
+    return configure
+
+
 def _is_the_tests_own(task: asyncio.Task[Any]) -> bool:
     return task.get_name().startswith("pytest")
 

@@ -82,18 +82,6 @@ urlpatterns = [
 ]
 
 
-@pytest.fixture
-def limited(project):
-    """`limited(MAX_BODY=…)`: the project with these limits, without middleware."""
-
-    def configure(**limits):
-        # Without LOGGING_CONFIG: the application would set the levels again.
-        project.configure(MIDDLEWARE=[], ONLOOP=limits, LOGGING_CONFIG=None)
-        return project
-
-    return configure
-
-
 # --- bytes ------------------------------------------------------------------------------------
 
 READERS = ["reads", "reads-on-loop", "reads-async"]

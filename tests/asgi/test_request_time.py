@@ -85,18 +85,6 @@ urlpatterns = [
 ]
 
 
-@pytest.fixture
-def limited(project):
-    """`limited(MAX_BODY=…)`: the project with these limits, without middleware."""
-
-    def configure(**limits):
-        # Without LOGGING_CONFIG: the application would set the levels again.
-        project.configure(MIDDLEWARE=[], ONLOOP=limits, LOGGING_CONFIG=None)
-        return project
-
-    return configure
-
-
 @pytest.mark.parametrize("path", ["waits", "must-be-quick"])
 async def test_a_request_that_takes_too_long_is_cancelled_and_503(limited, caplog, path):
     project = limited(REQUEST_TIMEOUT=0.05 if path == "waits" else 60)
