@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -35,12 +37,17 @@ class Found(AssertionError):
 
 
 class Findings:
-    """Faults by kind, with the first few of them told, and counts of what was done."""
+    """Faults by kind, with the first few of them told, and counts of what was done.
+
+    `what` begins with the row: "R10, seed 3". `measured` is for figures with their unit in the
+    name ("longest wait s"): they are printed and recorded, and decide nothing by themselves.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.kinds: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
+        self.measured: dict[str, float] = {}
         self._told: list[str] = []
         self._begun = time.monotonic()
 
@@ -50,18 +57,36 @@ class Findings:
             self._told.append(f"{kind}: {told}")
 
     def __str__(self) -> str:
-        took = time.monotonic() - self._begun
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()))
-        lines = [f"{self.what}: {counts} ({took:.1f} s)"]
+        counts = [f"{count} {name}" for name, count in sorted(self.counts.items())]
+        counts += [f"{name} {value:.4g}" for name, value in self.measured.items()]
+        lines = [f"{self.what}: {', '.join(counts)} ({self._took_s():.1f} s)"]
         lines.extend(f"{count} x {kind}" for kind, count in self.kinds.items())
         lines.extend(f"- {told}" for told in self._told)
         return "\n".join(lines)
 
     def judge(self) -> None:
-        """Print what was done; raise `Found` if anything was wrong."""
+        """Print and record what was done; raise `Found` if anything was wrong."""
         print(self)
+        self._record()
         if self.kinds:
             raise Found(self)
+
+    def _took_s(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _record(self) -> None:
+        """Append a line of JSON to the file that a soak asks for."""
+        if path := os.environ.get("ONLOOP_RELIABILITY_RECORD"):
+            seen = {
+                "what": self.what,
+                "test": os.environ.get("PYTEST_CURRENT_TEST", ""),
+                "counts": self.counts,
+                "measured": self.measured,
+                "kinds": self.kinds,
+                "took_s": self._took_s(),
+            }
+            with Path(path).open("a") as record:
+                record.write(json.dumps(seen) + "\n")
 
 
 @contextlib.contextmanager
