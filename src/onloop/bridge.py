@@ -23,7 +23,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from onloop.errors import BridgeRequired, LoopRequired
 
-__all__ = ["Bridge", "Shield", "active", "await_", "current", "drive", "run"]
+__all__ = ["Bridge", "Shield", "active", "await_", "await_future", "current", "drive", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,6 +120,22 @@ def await_(awaitable: Awaitable[T]) -> T:
                 del thrown
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+def await_future(here: Bridge, future: asyncio.Future[T]) -> T:
+    """As `await_`, for a new future of the loop, in the caller's own bridge `here`.
+
+    Each query comes by: the half of what `await_` does is about other awaitables.
+    """
+    if here.closing:
+        raise GeneratorExit
+    if here.before_first_wait is not None:
+        hook, here.before_first_wait = here.before_first_wait, None
+        hook()
+    # As `Future.__await__` does it, which tells the task that it was not yielded by mistake.
+    future._asyncio_future_blocking = True
+    here.parent.switch(future)  # type: ignore[union-attr]
+    return future.result()
 
 
 def _through(steps: Iterator[Any]) -> Generator[Any, Any, Any]:

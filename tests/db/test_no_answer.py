@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from onloop import bridge
 from onloop.db import leaving
 from onloop.db.backends.postgresql import connection as driver
 from onloop.testing import FaultProxy
@@ -16,7 +17,7 @@ from tests.database import close_pools
 from tests.project.library.models import Author
 
 from .eventually import eventually
-from .helpers import anames, assert_all_back
+from .helpers import anames, assert_all_back, fetch
 
 pytestmark = [pytest.mark.usefixtures("db_clean"), pytest.mark.only_on("postgresql")]
 
@@ -111,14 +112,22 @@ async def test_a_savepoint_without_an_answer_is_given_up_after_a_cancel(
     await assert_all_back()
 
 
+FIRST: dict[str, Callable[[], object]] = {
+    "BEGIN": lambda: fetch("TABLE library_author"),
+    "INSERT": lambda: Author.objects.create(name="Ann"),
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("often", [1, 2])
 async def test_a_begin_without_an_answer_is_given_up_after_a_cancel(
     proxied: FaultProxy,
     monkeypatch: pytest.MonkeyPatch,
     pg_activity: Callable[..., Any],
     often: int,
+    first: str,
 ) -> None:
-    """BEGIN goes to the server with the block's first statement."""
+    """BEGIN goes together with the block's first statement, if that is the ORM's."""
     monkeypatch.setattr(driver, "CANCEL_S", 0.05)
     monkeypatch.setattr(driver, "DRAIN_S", 0.05)
     await anames()  # a connection is open
@@ -126,10 +135,10 @@ async def test_a_begin_without_an_answer_is_given_up_after_a_cancel(
     async def work() -> None:
         async with transaction.atomic():
             proxied.black_hole("down")
-            await Author.objects.acreate(name="Ann")
+            await bridge.run(FIRST[first])
 
     task = asyncio.create_task(work())
-    await eventually(lambda: pg_activity("BEGIN", state="idle in transaction"))
+    await eventually(lambda: pg_activity(first, state="idle in transaction"))
     for _ in range(often):
         task.cancel()
         await asyncio.sleep(0)
@@ -138,7 +147,7 @@ async def test_a_begin_without_an_answer_is_given_up_after_a_cancel(
     proxied.forward()
     assert await anames() == []
     await assert_all_back()
-    await eventually(lambda: not pg_activity("BEGIN", state="idle in transaction"))
+    await eventually(lambda: not pg_activity(first, state="idle in transaction"))
 
 
 async def test_the_end_of_a_block_whose_connection_is_lost_opens_no_other_one(

@@ -245,7 +245,10 @@ def held_rightly(surrounding: Iterable[Any]) -> Held:
     """Connections that may be open: idle in a pool, or Django's own of this thread."""
     from django.db import connections  # noqa: PLC0415 - see the module's first lines
 
+    from onloop.db import ear  # noqa: PLC0415 - see the module's first lines
+
     held = Held()
+    held.descriptors |= ear.descriptors()
     for _, name, pool in _all_pools():
         for connection in pool.idle:
             held.add(connection, name)

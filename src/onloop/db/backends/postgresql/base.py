@@ -14,6 +14,7 @@ from onloop import bridge
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.postgresql import session
+from onloop.db.backends.postgresql.begin import BeginningCursor
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
 from onloop.db.backends.postgresql.creation import DatabaseCreation
 from onloop.db.turn import Turn
@@ -139,7 +140,7 @@ class DatabaseWrapper(PostgreSQLMixin, base.DatabaseWrapper):
     """Django's PostgreSQL wrapper, waiting on the loop."""
 
 
-class WatchedPsycopgCursor(WatchedCursor):
+class WatchedPsycopgCursor(WatchedCursor, BeginningCursor):
     """A cursor of psycopg, made by the wrapper or on the connection itself."""
 
     _conn: Any

@@ -27,6 +27,7 @@ from psycopg._capabilities import capabilities
 
 from onloop import bridge
 from onloop.db.backends.postgresql.opened import AsOpened
+from onloop.db.ear import READ, WRITE, Ear, ear_of
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -38,11 +39,7 @@ T = TypeVar("T")
 CANCEL_S = 5.0
 DRAIN_S = 5.0
 
-_READ = int(waiting.Wait.R)
-_WRITE = int(waiting.Wait.W)
-_READY_READ = waiting.Ready.R
-_READY_WRITE = waiting.Ready.W
-_READY_NONE = waiting.Ready.NONE
+_READY_NONE = int(waiting.Ready.NONE)
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
 
@@ -57,9 +54,13 @@ class LoopConnection(psycopg.Connection[Any]):
     backends: ClassVar[set[int]] = set()
     # Statements have set something up when it was opened.
     configured = False
+    # Sends BEGIN when it is due, as psycopg does; not where a cursor sends it.
+    begins_itself = True
     _opened_as: AsOpened | None = None
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
+    # Hears the answers, on the loop of the last wait.
+    _ear: Ear | None = None
     # Looks at the socket of an idle connection.
     _poll: select.poll | None = None
 
@@ -79,13 +80,14 @@ class LoopConnection(psycopg.Connection[Any]):
 
         Raises `SynchronousOnlyOperation` on a loop's thread outside a bridge.
         """
-        if bridge.active():
+        here = bridge.current()
+        if here is not None:
             try:
-                return self._wait_on_loop(gen, timeout)
+                return self._wait_on_loop(gen, timeout, here)
             except Exception:
                 raise  # what the server or the generator says
             except BaseException as exc:
-                self._interrupted(gen, exc)
+                self._interrupted(gen, exc, here)
                 raise
         if running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
             raise SynchronousOnlyOperation(
@@ -95,20 +97,22 @@ class LoopConnection(psycopg.Connection[Any]):
             )
         return super().wait(gen, interval, timeout)
 
-    def _wait_on_loop(self, gen: Generator[Any, Any, T], timeout: float | None) -> T:
+    def _wait_on_loop(
+        self, gen: Generator[Any, Any, T], timeout: float | None, here: bridge.Bridge
+    ) -> T:
         try:
-            loop = asyncio.get_running_loop()
             state = next(gen)
+            loop = here.loop
+            ear = self._ear
+            if ear is None or ear.loop is not loop:
+                ear = self._ear = ear_of(loop)
             fileno = self.pgconn.socket
             deadline = None if timeout is None else loop.time() + timeout
             shield = bridge.Shield.of_caller()
             shield_ends = None if shield is None else shield.deadline
             while True:
                 future: asyncio.Future[Any] = loop.create_future()
-                if state & _READ:
-                    loop.add_reader(fileno, _wake, future, _READY_READ)
-                if state & _WRITE:
-                    loop.add_writer(fileno, _wake, future, _READY_WRITE)
+                ear.listen(fileno, state, future)
                 until = deadline if shield_ends is None else shield_ends
                 timer = None
                 if until is not None:
@@ -116,7 +120,7 @@ class LoopConnection(psycopg.Connection[Any]):
                 ready = None
                 self._waiting = future
                 try:
-                    ready = bridge.await_(future)
+                    ready = bridge.await_future(here, future)
                 except asyncio.CancelledError as exc:
                     if shield is None or loop.is_closed():
                         raise
@@ -132,10 +136,8 @@ class LoopConnection(psycopg.Connection[Any]):
                             "the connection was closed while a statement was waiting"
                         )
                     self._waiting = None
-                    if state & _READ:
-                        loop.remove_reader(fileno)
-                    if state & _WRITE:
-                        loop.remove_writer(fileno)
+                    if not ready:
+                        ear.forget(fileno, future)
                 if ready is not None:
                     state = gen.send(ready)
                 if shield_ends is not None and loop.time() >= shield_ends:
@@ -147,6 +149,9 @@ class LoopConnection(psycopg.Connection[Any]):
         except OSError as exc:
             raise errors.OperationalError("connection socket closed") from exc
 
+    def _start_query(self) -> Generator[Any, Any, None]:
+        return super()._start_query() if self.begins_itself else _nothing()
+
     def close(self) -> None:
         """Close at once; a task that waits for a statement on this connection gets an error."""
         future = self._waiting
@@ -157,10 +162,11 @@ class LoopConnection(psycopg.Connection[Any]):
                 return
             # Before the descriptor is closed: its number may be another connection's next.
             self._waiting = None
+            assert self._ear is not None
+            self._ear.forget(self.pgconn.socket, future)
             if not loop.is_closed():
-                loop.remove_reader(self.pgconn.socket)
-                loop.remove_writer(self.pgconn.socket)
                 _wake(future, _READY_NONE)
+        self._ear = None
         if not self.closed and self.pgconn.transaction_status != _ACTIVE:
             self.backends.discard(self.pgconn.backend_pid)
         super().close()
@@ -173,7 +179,9 @@ class LoopConnection(psycopg.Connection[Any]):
             "of its transaction: the connection is closed, the outcome unknown"
         )
 
-    def _interrupted(self, gen: Generator[Any, Any, Any], exc: BaseException) -> None:
+    def _interrupted(
+        self, gen: Generator[Any, Any, Any], exc: BaseException, here: bridge.Bridge
+    ) -> None:
         """A wait was cancelled: stop the query at the server, or drop the connection."""
         if self.owner is not None:
             self.owner.statement_cancelled(exc)
@@ -185,7 +193,7 @@ class LoopConnection(psycopg.Connection[Any]):
             return
         try:
             self.cancel_safe(timeout=CANCEL_S)
-            self._wait_on_loop(gen, DRAIN_S)
+            self._wait_on_loop(gen, DRAIN_S, here)
         except errors.QueryCanceled:
             pass
         except errors.Error as error:
@@ -341,15 +349,19 @@ async def _in_thread(function: Callable[[], None]) -> None:
     await done
 
 
-def _ready_now(fileno: int, state: int) -> waiting.Ready | None:
+def _nothing() -> Generator[Any, Any, None]:
+    yield from ()
+
+
+def _ready_now(fileno: int, state: int) -> int | None:
     poll = select.poll()
-    wanted = (select.POLLIN if state & _READ else 0) | (select.POLLOUT if state & _WRITE else 0)
+    wanted = (select.POLLIN if state & READ else 0) | (select.POLLOUT if state & WRITE else 0)
     poll.register(fileno, wanted)
     for _, event in poll.poll(0):
-        if event & (select.POLLIN | select.POLLHUP | select.POLLERR) and state & _READ:
-            return _READY_READ
+        if event & (select.POLLIN | select.POLLHUP | select.POLLERR) and state & READ:
+            return READ
         if event & select.POLLOUT:
-            return _READY_WRITE
+            return WRITE
     return None
 
 
