@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from django.core.exceptions import SynchronousOnlyOperation
+from greenlet import getcurrent
 
 from onloop import bridge, conf
 
@@ -30,6 +31,8 @@ __all__ = [
     "lifted",
     "refuse_implicit",
 ]
+
+_current_task = asyncio.current_task
 
 _lifted: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "onloop_guard_lifted", default=False
@@ -42,10 +45,12 @@ def get_running_loop() -> asyncio.AbstractEventLoop:
     Raises `RuntimeError`, as asyncio does, where no loop runs and inside a bridge, and
     `SynchronousOnlyOperation` with the cure where Django's guard would refuse.
     """
-    loop = asyncio.get_running_loop()
-    if bridge.active():
+    here = getcurrent()
+    # As `active()`, less a call: each query asks twice.
+    if type(here) is bridge.Bridge and here.task is _current_task(here.loop):
         refuse_implicit()
-        raise RuntimeError("Inside a bridge synchronous code may wait.")
+        raise RuntimeError  # inside a bridge synchronous code may wait
+    loop = asyncio.get_running_loop()
     if _lifted.get():
         raise RuntimeError("What is known not to wait may pass.")
     if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):

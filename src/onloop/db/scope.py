@@ -22,12 +22,16 @@ from types import TracebackType
 from typing import Any
 
 from django.db import connections
+from greenlet import getcurrent
 
 from onloop import guard, taskfactory
+from onloop.bridge import Bridge
 from onloop.db import node as nodes
 from onloop.waiting import running_loop
 
 logger = logging.getLogger("onloop.db")
+
+_current_task = asyncio.current_task
 
 _scopes: dict[asyncio.Task[Any], Scope] = {}
 # The scope that tasks inherit from; or, before a task has one, that it was made in.
@@ -331,7 +335,13 @@ class ConnectionStore:
             if node.ended:
                 node.check()
             return node.wrapper
-        owner = current_scope()
+        # `current_scope`, for a task that has one: each query looks here.
+        here = getcurrent()
+        owner = None
+        if type(here) is Bridge and here.task is _current_task(here.loop):
+            owner = _scopes.get(here.task)
+        if owner is None:
+            owner = current_scope()
         if owner is None:
             return getattr(self._plain, alias)
         try:

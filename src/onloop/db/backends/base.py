@@ -122,16 +122,9 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
         if pool is None:
             self._open()
             return
-        opened = False
-
-        def open_() -> Any:
-            nonlocal opened
-            opened = True
-            return self._open()
-
-        connection = pool.get(open_, urgent=self.must_not_wait)
+        connection = pool.get(self._open, urgent=self.must_not_wait)
         self._borrowed_from = pool
-        if not opened:
+        if self.connection is not connection:
             self._reuse(connection)
         if self._calls == 0:
             self._pinned = True
@@ -175,7 +168,7 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []
-        self.needs_rollback = False
+        self._needs_rollback = False
         self.closed_in_transaction = False
         self.errors_occurred = False
         self.health_check_enabled = False
@@ -273,12 +266,18 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
             self._borrowed_from is None
             or (self._cursors and self.has_cursors())
             or self.connection is None
-            or self.is_kept
+            # As `is_kept`, less a call: every cursor comes by here.
+            or self._calls
+            or self._pinned
+            or self.in_atomic_block
+            or self.autocommit is not self.settings_dict["AUTOCOMMIT"]
+            or self._session_mode
         ):
             return None
         if self._leftovers is not None:
             return self._close_session(self._leftovers)
-        self._return_connection()
+        connection, self.connection = self.connection, None
+        self._hand_back(connection)
         return None
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, pq
 
 from onloop import bridge
 from onloop.db.backends.base import ScopedWrapper
@@ -20,18 +20,32 @@ from onloop.db.backends.postgresql.creation import DatabaseCreation
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
+_IDLE = pq.TransactionStatus.IDLE
+_BAD = pq.ConnStatus.BAD
+
 
 class PsycopgDriver:
     """What the pool must know about psycopg connections."""
 
+    # Each query borrows and gives back: what the connection would do is done in place.
+
     def is_clean(self, connection: LoopConnection) -> bool:
         connection.owner = None
-        if not connection.is_clean:
+        if (
+            connection.pgconn.transaction_status != _IDLE
+            or connection._pipeline is not None
+            or connection._tpc is not None
+        ):
             return False
-        connection.restore()
+        opened_as = connection._opened_as
+        if opened_as is not None:
+            opened_as.restore(connection)
         return True
 
     def is_alive(self, connection: LoopConnection) -> bool:
+        poll = connection._poll
+        if poll is not None and connection.pgconn.status != _BAD and not poll.poll(0):
+            return True
         return connection.is_alive
 
     def close(self, connection: LoopConnection) -> None:
@@ -109,8 +123,9 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
             connection.owner = self
-            connection.remember()
-            level = connection.isolation_level
+            if connection._opened_as is None:
+                connection.remember()
+            level = connection._isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:

@@ -66,11 +66,11 @@ class BeginningCursor:
     def _execute_with_begin(self, query: Any, params: Any, binary: Any) -> Steps:
         """`Cursor._execute_gen`, with BEGIN in the same message to the server."""
         connection, pgconn = self._conn, self._conn.pgconn
-        connection.begins_itself = False
+        connection._start_query = _nothing
         try:
             yield from self._start_query(query)
         finally:
-            connection.begins_itself = True
+            del connection._start_query
         statement = self._convert_query(query, params)
         pgconn.enter_pipeline_mode()
         pgconn.send_query_params(connection._get_tx_start_command(), None)
@@ -85,3 +85,8 @@ class BeginningCursor:
         self._check_results(results)
         self._set_results(results)
         self._last_query = query
+
+
+def _nothing() -> Steps:
+    """Stands for psycopg's own BEGIN."""
+    yield from ()

@@ -54,8 +54,6 @@ class LoopConnection(psycopg.Connection[Any]):
     backends: ClassVar[set[int]] = set()
     # Statements have set something up when it was opened.
     configured = False
-    # Sends BEGIN when it is due, as psycopg does; not where a cursor sends it.
-    begins_itself = True
     _opened_as: AsOpened | None = None
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
@@ -111,7 +109,7 @@ class LoopConnection(psycopg.Connection[Any]):
             shield = bridge.Shield.of_caller()
             shield_ends = None if shield is None else shield.deadline
             while True:
-                future: asyncio.Future[Any] = loop.create_future()
+                future: asyncio.Future[Any] = asyncio.Future(loop=loop)
                 ear.listen(fileno, state, future)
                 until = deadline if shield_ends is None else shield_ends
                 timer = None
@@ -148,9 +146,6 @@ class LoopConnection(psycopg.Connection[Any]):
             return stop.value  # type: ignore[no-any-return]
         except OSError as exc:
             raise errors.OperationalError("connection socket closed") from exc
-
-    def _start_query(self) -> Generator[Any, Any, None]:
-        return super()._start_query() if self.begins_itself else _nothing()
 
     def close(self) -> None:
         """Close at once; a task that waits for a statement on this connection gets an error."""
@@ -347,10 +342,6 @@ async def _in_thread(function: Callable[[], None]) -> None:
 
     threading.Thread(target=work, name="onloop-cancel", daemon=True).start()
     await done
-
-
-def _nothing() -> Generator[Any, Any, None]:
-    yield from ()
 
 
 def _ready_now(fileno: int, state: int) -> int | None:
