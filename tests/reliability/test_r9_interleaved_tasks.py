@@ -155,9 +155,9 @@ async def test_a_connection_that_comes_back_with_autocommit_off_is_found(found, 
 
     monkeypatch.setattr(ScopedWrapper, "_hand_back", as_it_is)
     if connection.vendor == "postgresql":
-        from onloop.db.backends.postgresql.connection import LoopConnection
+        from onloop.db.backends.postgresql.opened import AsOpened
 
-        monkeypatch.setattr(LoopConnection, "restore", lambda self: None)
+        monkeypatch.setattr(AsOpened, "restore", lambda self, connection: None)
     assert await found(among=("leak of autocommit", "error without a cause"))
 
 

@@ -37,7 +37,7 @@ class PsycopgDriver:
             or connection._tpc is not None
         ):
             return False
-        opened_as = connection._opened_as
+        opened_as = connection.opened_as
         if opened_as is not None:
             opened_as.restore(connection)
         return True
@@ -123,7 +123,7 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
             connection.owner = self
-            if connection._opened_as is None:
+            if connection.opened_as is None:
                 connection.remember()
             level = connection._isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level

@@ -54,7 +54,7 @@ class LoopConnection(psycopg.Connection[Any]):
     backends: ClassVar[set[int]] = set()
     # Statements have set something up when it was opened.
     configured = False
-    _opened_as: AsOpened | None = None
+    opened_as: AsOpened | None = None
     # The future of the wait that is under way on the loop, for `close`.
     _waiting: asyncio.Future[Any] | None = None
     # Hears the answers, on the loop of the last wait.
@@ -232,13 +232,8 @@ class LoopConnection(psycopg.Connection[Any]):
 
     def remember(self) -> None:
         """Note how the connection was opened; once, when all is set up."""
-        if self._opened_as is None:
-            self._opened_as = AsOpened.of(self)
-
-    def restore(self) -> None:
-        """Undo for the next borrower what was set on an idle connection itself."""
-        if self._opened_as is not None:
-            self._opened_as.restore(self)
+        if self.opened_as is None:
+            self.opened_as = AsOpened.of(self)
 
     @property
     def is_clean(self) -> bool:
