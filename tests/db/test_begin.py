@@ -15,12 +15,14 @@ from django.db import (
     connection,
     transaction,
 )
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Repeat
 from psycopg import IsolationLevel
 
 import onloop
 from onloop import bridge
+from onloop.db.backends.postgresql.base import _watched
 from tests.database import TestDatabases
 from tests.project.library.models import Author
 
@@ -156,6 +158,20 @@ async def test_a_first_statement_that_is_cancelled_leaves_nothing_behind(
         assert await abackend_pid() == pid  # and it is of use
     await work()
     assert await anames() == ["Ann!"]
+    await assert_all_back()
+
+
+async def test_a_first_statement_may_have_its_values_beside_it() -> None:
+    """As with `server_side_binding`."""
+
+    def work() -> Any:
+        with transaction.atomic(), connection.cursor():
+            cursor = _watched(ServerBindingCursor)(connection.connection)
+            cursor.execute(NEW + " RETURNING name", [1, "Ann"])
+            return cursor.fetchone()
+
+    assert await bridge.run(work) == ("Ann",)
+    assert await anames() == ["Ann"]
     await assert_all_back()
 
 

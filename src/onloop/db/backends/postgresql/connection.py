@@ -147,6 +147,15 @@ class LoopConnection(psycopg.Connection[Any]):
         except OSError as exc:
             raise errors.OperationalError("connection socket closed") from exc
 
+    def set_autocommit(self, value: bool) -> None:
+        if self._pipeline is not None:
+            super().set_autocommit(value)
+            return
+        # Each transaction does it twice. Without a pipeline nothing is sent, so that there is
+        # nothing to wait for.
+        with self.lock:
+            next(self._set_autocommit_gen(value), None)
+
     def close(self) -> None:
         """Close at once; a task that waits for a statement on this connection gets an error."""
         future = self._waiting
