@@ -18,7 +18,7 @@ from django.db import (
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Repeat
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, NotSupportedError
 
 import onloop
 from onloop import bridge
@@ -172,6 +172,18 @@ async def test_a_first_statement_may_have_its_values_beside_it() -> None:
 
     assert await bridge.run(work) == ("Ann",)
     assert await anames() == ["Ann"]
+    await assert_all_back()
+
+
+async def test_a_first_statement_that_the_driver_refuses_leaves_the_block_usable() -> None:
+    def work() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            with pytest.raises(NotSupportedError):
+                cursor.cursor.execute(NEW, [1, "Ann"], binary=True)
+            cursor.execute(NEW, [2, "Bea"])
+
+    await bridge.run(work)
+    assert await anames() == ["Bea"]
     await assert_all_back()
 
 

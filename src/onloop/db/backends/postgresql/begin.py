@@ -27,6 +27,7 @@ class BeginningCursor:
     # Of psycopg's own.
     _conn: Any
     _encoding: str
+    format: Any
     _start_query: Any
     _convert_query: Any
     _execute_send: Any
@@ -36,14 +37,14 @@ class BeginningCursor:
     def _execute_gen(
         self, query: Any, params: Any = None, *, prepare: Any = None, binary: Any = None
     ) -> Steps:
-        if self._conn._autocommit or not self._begins(query, prepare):
+        if self._conn._autocommit or not self._begins(query, prepare, binary):
             steps: Steps = super()._execute_gen(  # type: ignore[misc]
                 query, params, prepare=prepare, binary=binary
             )
             return steps
-        return self._execute_with_begin(query, params, binary)
+        return self._execute_with_begin(query, params)
 
-    def _begins(self, query: Any, prepare: Any) -> bool:
+    def _begins(self, query: Any, prepare: Any, binary: Any) -> bool:
         """Tell whether BEGIN is due and `query` may go with it.
 
         In pipeline mode one message holds one statement, so the ORM's alone are taken. A plain
@@ -56,6 +57,7 @@ class BeginningCursor:
             and query.startswith(('SELECT "', "SELECT 1 ", "INSERT ", "UPDATE ", "DELETE "))
             and ";" not in query
             and not prepare
+            and not (binary or self.format)
             and connection._prepared.prepare_threshold is None
             and connection._pipeline is None
             and connection.owner is not None
@@ -63,7 +65,7 @@ class BeginningCursor:
             and _HAS_PIPELINE
         )
 
-    def _execute_with_begin(self, query: Any, params: Any, binary: Any) -> Steps:
+    def _execute_with_begin(self, query: Any, params: Any) -> Steps:
         """`Cursor._execute_gen`, with BEGIN in the same message to the server."""
         connection, pgconn = self._conn, self._conn.pgconn
         connection._start_query = _nothing
@@ -74,7 +76,7 @@ class BeginningCursor:
         statement = self._convert_query(query, params)
         pgconn.enter_pipeline_mode()
         pgconn.send_query_params(connection._get_tx_start_command(), None)
-        self._execute_send(statement, force_extended=True, binary=binary)
+        self._execute_send(statement, force_extended=True)
         pgconn.pipeline_sync()
         begun = yield from generators.execute(pgconn)
         results = yield from generators.fetch_many(pgconn)

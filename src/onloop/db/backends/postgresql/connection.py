@@ -166,9 +166,9 @@ class LoopConnection(psycopg.Connection[Any]):
                 return
             # Before the descriptor is closed: its number may be another connection's next.
             self._waiting = None
-            assert self._ear is not None
-            self._ear.forget(self.pgconn.socket, future)
             if not loop.is_closed():
+                assert self._ear is not None
+                self._ear.forget(self.pgconn.socket, future)
                 _wake(future, _READY_NONE)
         self._ear = None
         if not self.closed and self.pgconn.transaction_status != _ACTIVE:
