@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -29,6 +29,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _current_task = asyncio.current_task
+
+
+class Future(Protocol):
+    """What a bridge asks of a future; its task asks more."""
+
+    _asyncio_future_blocking: bool
 
 
 class Bridge(greenlet):
@@ -122,10 +128,11 @@ def await_(awaitable: Awaitable[T]) -> T:
         return stop.value  # type: ignore[no-any-return]
 
 
-def await_future(here: Bridge, future: asyncio.Future[T]) -> T:
+def await_future(here: Bridge, future: Future) -> None:
     """As `await_`, for a new future of the loop, in the caller's own bridge `here`.
 
-    Each query comes by: the half of what `await_` does is about other awaitables.
+    Each query comes by: the half of what `await_` does is about other awaitables. Returns when
+    the future is done; raises what it raises.
     """
     if here.closing:
         raise GeneratorExit
@@ -135,7 +142,6 @@ def await_future(here: Bridge, future: asyncio.Future[T]) -> T:
     # As `Future.__await__` does it, which tells the task that it was not yielded by mistake.
     future._asyncio_future_blocking = True
     here.parent.switch(future)  # type: ignore[union-attr]
-    return future.result()
 
 
 def _through(steps: Iterator[Any]) -> Generator[Any, Any, Any]:

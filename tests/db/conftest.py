@@ -114,6 +114,10 @@ class Gate:
             if backend.wait_event_type == "Lock"
         ]
 
+    def unanswered(self) -> list[Any]:
+        """The back ends that have not sent their answer yet."""
+        return self._activity(self.WAITING, state="active")  # type: ignore[no-any-return]
+
     async def until_waiting(self, count: int) -> list[Any]:
         """Wait until as many back ends as `count` stand before the gate at once."""
         return await eventually(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,60 @@ async def test_idle_connections_whose_server_hangs_up_do_not_keep_the_loop_busy(
         await asyncio.sleep(0)
     assert heard == before
     assert not pids & {await abackend_pid()}
+    await assert_all_back()
+
+
+async def let_all_be_answered(gate: Gate, count: int) -> None:
+    """Open the gate, and hold the loop until each statement's answer has been sent."""
+    await gate.until_waiting(count)
+    gate.open()
+    deadline = time.monotonic() + 10
+    while gate.unanswered():
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("who", range(3))
+def test_who_is_answered_beside_a_task_that_ends_the_loop_hears_it_when_the_loop_goes_on(
+    bare_loop: asyncio.AbstractEventLoop, gate: Gate, who: int
+) -> None:
+    """Whichever of three answers, that are there in the same pass, is heard first."""
+
+    async def ask(n: int) -> int:
+        await afetch(gate.sql)
+        if n == who:
+            raise SystemExit
+        return n
+
+    async def ask_all() -> None:
+        await let_all_be_answered(gate, 3)
+        await asyncio.wait(tasks)
+
+    tasks = [bare_loop.create_task(ask(n)) for n in range(3)]
+    asked = bare_loop.create_task(ask_all())
+    with pytest.raises(SystemExit):
+        bare_loop.run_until_complete(asked)
+    bare_loop.run_until_complete(asyncio.wait_for(asked, 10))
+    assert {task.result() for task in tasks if task is not tasks[who]} == {0, 1, 2} - {who}
+    with pytest.raises(SystemExit):
+        tasks[who].result()
+    close_pools()
+
+
+async def test_a_task_that_is_cancelled_by_another_in_the_pass_of_both_answers_is_cancelled(
+    gate: Gate,
+) -> None:
+    async def cancel_the_other() -> bool:
+        await afetch(gate.sql)
+        (other,) = set(tasks) - {asyncio.current_task()}
+        return other.cancel()
+
+    tasks = [asyncio.create_task(cancel_the_other()) for _ in range(2)]
+    await let_all_be_answered(gate, 2)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert True in results
+    assert [type(result) for result in results if result is not True] == [
+        asyncio.CancelledError
+    ]
     await assert_all_back()
 
 

@@ -13,9 +13,11 @@ a number was given anew, only makes him look once more.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import select
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 # What is waited for, and what has come: bits, the same as psycopg's `Wait` and `Ready`.
@@ -23,7 +25,74 @@ READ = 1
 WRITE = 2
 
 Loop = asyncio.AbstractEventLoop
-Future = asyncio.Future[Any]
+Callback = Callable[["Wait"], object]
+
+
+class Wait:
+    """One task's wait for a socket, which the task awaits as it would a future.
+
+    asyncio's own future wakes its task in the next pass of the loop: a second look at every
+    socket, and two calls of each thing on the way. Here the task goes on where its answer is
+    heard. Whoever else wants to be told makes it behave as asyncio's own does.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callbacks", "_cancelled", "_loop", "ready")
+
+    def __init__(self, loop: Loop) -> None:
+        self._asyncio_future_blocking = False
+        # A task looks here, or would call `get_loop()`.
+        self._loop = loop
+        self._callbacks: list[tuple[Callback, contextvars.Context]] = []
+        self._cancelled: asyncio.CancelledError | None = None
+        # The bits that the socket is ready for, once it is; none of them where something else
+        # has ended the wait.
+        self.ready: int | None = None
+
+    def add_done_callback(
+        self, fn: Callback, *, context: contextvars.Context | None = None
+    ) -> None:
+        self._callbacks.append((fn, context or contextvars.copy_context()))
+        if self.done():
+            self._call_soon()
+
+    def done(self) -> bool:
+        return self.ready is not None or self._cancelled is not None
+
+    def result(self) -> int | None:
+        if self._cancelled is not None:
+            raise self._cancelled
+        return self.ready
+
+    def cancel(self, msg: object = None) -> bool:
+        if self.done():
+            return False
+        self._cancelled = asyncio.CancelledError(*(() if msg is None else (msg,)))
+        self._call_soon()
+        return True
+
+    def wake(self, ready: int) -> None:
+        """End the wait, from anywhere on the loop's thread."""
+        if not self.done():
+            self.ready = ready
+            self._call_soon()
+
+    def wake_now(self, ready: int) -> None:
+        """End the wait and let its task go on at once: from a callback of the loop only.
+
+        Within a task it would be a step of one task inside another's.
+        """
+        if self.ready is None and self._cancelled is None:
+            self.ready = ready
+            if len(self._callbacks) == 1:
+                fn, context = self._callbacks.pop()
+                context.run(fn, self)
+            else:
+                self._call_soon()
+
+    def _call_soon(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        for fn, context in callbacks:
+            self._loop.call_soon(fn, self, context=context)
 
 
 class Ear(Protocol):
@@ -31,11 +100,11 @@ class Ear(Protocol):
 
     loop: Loop
 
-    def listen(self, fileno: int, state: int, future: Future) -> None:
-        """Give `future` the bits of `state` that the socket is ready for, once it is."""
+    def listen(self, fileno: int, state: int) -> Wait:
+        """Return a wait that ends with the bits of `state` that the socket is ready for."""
 
-    def forget(self, fileno: int, future: Future) -> None:
-        """Stop listening for `future`."""
+    def forget(self, fileno: int, wait: Wait) -> None:
+        """Stop listening for `wait`."""
 
 
 class PlainEar:
@@ -44,29 +113,33 @@ class PlainEar:
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
 
-    def listen(self, fileno: int, state: int, future: Future) -> None:
+    def listen(self, fileno: int, state: int) -> Wait:
+        wait = Wait(self.loop)
         if state & READ:
-            self.loop.add_reader(fileno, self._hear, fileno, future, READ)
+            self.loop.add_reader(fileno, self._hear, fileno, wait, READ)
         if state & WRITE:
-            self.loop.add_writer(fileno, self._hear, fileno, future, WRITE)
+            self.loop.add_writer(fileno, self._hear, fileno, wait, WRITE)
+        return wait
 
-    def forget(self, fileno: int, future: Future) -> None:
+    def forget(self, fileno: int, wait: Wait) -> None:
         if not self.loop.is_closed():
             self.loop.remove_reader(fileno)
             self.loop.remove_writer(fileno)
 
-    def _hear(self, fileno: int, future: Future, ready: int) -> None:
-        self.forget(fileno, future)
-        if not future.done():
-            future.set_result(ready)
+    def _hear(self, fileno: int, wait: Wait, ready: int) -> None:
+        self.forget(fileno, wait)
+        wait.wake_now(ready)
 
 
 if hasattr(select, "epoll"):
+    _IN = select.EPOLLIN
     _EVENTS = {
         READ: select.EPOLLIN | select.EPOLLONESHOT,
         WRITE: select.EPOLLOUT | select.EPOLLONESHOT,
         READ | WRITE: select.EPOLLIN | select.EPOLLOUT | select.EPOLLONESHOT,
     }
+    # So many are heard at once; what is ready beyond them is heard in the next pass.
+    _AT_ONCE = 128
 
     class EpollEar:
         """One epoll for the connections of a loop; it is closed when that lets go of it."""
@@ -74,30 +147,42 @@ if hasattr(select, "epoll"):
         def __init__(self, loop: Loop) -> None:
             self.loop = loop
             self._epoll = select.epoll()
-            self._waiting: dict[int, Future] = {}
+            self._waiting: dict[int, Wait] = {}
             loop.add_reader(self._epoll.fileno(), self._hear)
 
         def fileno(self) -> int:
             return self._epoll.fileno()
 
-        def listen(self, fileno: int, state: int, future: Future) -> None:
-            self._waiting[fileno] = future
+        def listen(self, fileno: int, state: int) -> Wait:
+            wait = self._waiting[fileno] = Wait(self.loop)
             try:
                 self._epoll.modify(fileno, _EVENTS[state])
             except FileNotFoundError:  # it waits for the first time
                 self._epoll.register(fileno, _EVENTS[state])
+            return wait
 
-        def forget(self, fileno: int, future: Future) -> None:
-            if self._waiting.get(fileno) is future:
+        def forget(self, fileno: int, wait: Wait) -> None:
+            if self._waiting.get(fileno) is wait:
                 del self._waiting[fileno]
 
         def _hear(self) -> None:
-            for fileno, events in self._epoll.poll(0):
-                future = self._waiting.pop(fileno, None)
-                if future is not None and not future.done():
-                    # An error or the end is for who reads to find out.
-                    ready = READ if events & ~select.EPOLLOUT else 0
-                    future.set_result(ready | WRITE if events & select.EPOLLOUT else ready)
+            heard = iter(self._epoll.poll(0, _AT_ONCE))
+            try:
+                for fileno, events in heard:
+                    wait = self._waiting.pop(fileno, None)
+                    if wait is not None:
+                        wait.wake_now(READ if events == _IN else _bits(events))
+            finally:
+                # A task has ended the loop (`SystemExit`); the others hear if it goes on.
+                for fileno, events in heard:
+                    wait = self._waiting.pop(fileno, None)
+                    if wait is not None:
+                        wait.wake(_bits(events))
+
+    def _bits(events: int) -> int:
+        # An error or the end is for who reads to find out.
+        ready = READ if events & ~select.EPOLLOUT else 0
+        return ready | WRITE if events & select.EPOLLOUT else ready
 
 
 # Weakly: the loop keeps its ear, until it is closed.

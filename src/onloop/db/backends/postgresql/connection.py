@@ -27,7 +27,7 @@ from psycopg._capabilities import capabilities
 
 from onloop import bridge
 from onloop.db.backends.postgresql.opened import AsOpened
-from onloop.db.ear import READ, WRITE, Ear, ear_of
+from onloop.db.ear import READ, WRITE, Ear, Wait, ear_of
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -55,8 +55,8 @@ class LoopConnection(psycopg.Connection[Any]):
     # Statements have set something up when it was opened.
     configured = False
     opened_as: AsOpened | None = None
-    # The future of the wait that is under way on the loop, for `close`.
-    _waiting: asyncio.Future[Any] | None = None
+    # The wait that is under way on the loop, for `close`.
+    _waiting: Wait | None = None
     # Hears the answers, on the loop of the last wait.
     _ear: Ear | None = None
     # Looks at the socket of an idle connection.
@@ -109,16 +109,16 @@ class LoopConnection(psycopg.Connection[Any]):
             shield = bridge.Shield.of_caller()
             shield_ends = None if shield is None else shield.deadline
             while True:
-                future: asyncio.Future[Any] = asyncio.Future(loop=loop)
-                ear.listen(fileno, state, future)
+                wait = ear.listen(fileno, state)
                 until = deadline if shield_ends is None else shield_ends
                 timer = None
                 if until is not None:
-                    timer = loop.call_at(until, _wake, future, _READY_NONE)
+                    timer = loop.call_at(until, wait.wake_now, _READY_NONE)
                 ready = None
-                self._waiting = future
+                self._waiting = wait
                 try:
-                    ready = bridge.await_future(here, future)
+                    bridge.await_future(here, wait)
+                    ready = wait.ready
                 except asyncio.CancelledError as exc:
                     if shield is None or loop.is_closed():
                         raise
@@ -129,13 +129,13 @@ class LoopConnection(psycopg.Connection[Any]):
                 finally:
                     if timer is not None:
                         timer.cancel()
-                    if self._waiting is not future:
+                    if self._waiting is not wait:
                         raise errors.OperationalError(
                             "the connection was closed while a statement was waiting"
                         )
                     self._waiting = None
                     if not ready:
-                        ear.forget(fileno, future)
+                        ear.forget(fileno, wait)
                 if ready is not None:
                     state = gen.send(ready)
                 if shield_ends is not None and loop.time() >= shield_ends:
@@ -158,18 +158,17 @@ class LoopConnection(psycopg.Connection[Any]):
 
     def close(self) -> None:
         """Close at once; a task that waits for a statement on this connection gets an error."""
-        future = self._waiting
-        if future is not None:
-            loop = future.get_loop()
+        wait, ear = self._waiting, self._ear
+        if wait is not None and ear is not None:
+            loop = ear.loop
             if running_loop() is not loop and loop.is_running():
                 loop.call_soon_threadsafe(self.close)
                 return
             # Before the descriptor is closed: its number may be another connection's next.
             self._waiting = None
             if not loop.is_closed():
-                assert self._ear is not None
-                self._ear.forget(self.pgconn.socket, future)
-                _wake(future, _READY_NONE)
+                ear.forget(self.pgconn.socket, wait)
+                wait.wake(_READY_NONE)
         self._ear = None
         if not self.closed and self.pgconn.transaction_status != _ACTIVE:
             self.backends.discard(self.pgconn.backend_pid)
@@ -358,8 +357,3 @@ def _ready_now(fileno: int, state: int) -> int | None:
         if event & select.POLLOUT:
             return WRITE
     return None
-
-
-def _wake(future: asyncio.Future[Any], ready: Any) -> None:
-    if not future.done():
-        future.set_result(ready)
