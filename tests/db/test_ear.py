@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import os
 import time
@@ -181,6 +182,42 @@ async def test_a_task_that_is_cancelled_by_another_in_the_pass_of_both_answers_i
     assert [type(result) for result in results if result is not True] == [
         asyncio.CancelledError
     ]
+    await assert_all_back()
+
+
+def test_a_task_without_context_variables_goes_on_in_its_own_context(
+    bare_loop: asyncio.AbstractEventLoop,
+) -> None:
+    """An empty context is false, and must not be taken for none."""
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number")
+
+    async def ask() -> int:
+        await afetch("SELECT 1")
+        number.set(1)
+        await afetch("SELECT 1")
+        return number.get()
+
+    context = contextvars.Context()
+    assert bare_loop.run_until_complete(bare_loop.create_task(ask(), context=context)) == 1
+    assert context[number] == 1
+    close_pools()
+
+
+async def test_who_drives_a_coroutine_by_hand_waits_for_a_query_as_for_any_future(
+    gate: Gate,
+) -> None:
+    query = afetch(gate.sql)
+    future = query.send(None)
+    await gate.until_waiting(1)
+    _, pending = await asyncio.wait([future], timeout=0.01)
+    assert pending == {future}
+    gate.open()
+    done, _ = await asyncio.wait([future])
+    assert done == {future}
+    assert future.exception() is None
+    assert not future.cancelled()
+    with pytest.raises(StopIteration):
+        query.send(None)
     await assert_all_back()
 
 

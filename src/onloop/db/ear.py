@@ -33,7 +33,8 @@ class Wait:
 
     asyncio's own future wakes its task in the next pass of the loop: a second look at every
     socket, and two calls of each thing on the way. Here the task goes on where its answer is
-    heard. Whoever else wants to be told makes it behave as asyncio's own does.
+    heard. For whoever drives a coroutine by hand it is as asyncio's own, and so it is for the
+    task if anybody else wants to be told.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callbacks", "_cancelled", "_loop", "ready")
@@ -51,12 +52,25 @@ class Wait:
     def add_done_callback(
         self, fn: Callback, *, context: contextvars.Context | None = None
     ) -> None:
-        self._callbacks.append((fn, context or contextvars.copy_context()))
+        # An empty context is false.
+        self._callbacks.append((fn, contextvars.copy_context() if context is None else context))
         if self.done():
             self._call_soon()
 
+    def remove_done_callback(self, fn: Callback) -> int:
+        before = len(self._callbacks)
+        self._callbacks = [entry for entry in self._callbacks if entry[0] != fn]
+        return before - len(self._callbacks)
+
     def done(self) -> bool:
         return self.ready is not None or self._cancelled is not None
+
+    def cancelled(self) -> bool:
+        return self._cancelled is not None
+
+    def exception(self) -> None:
+        if self._cancelled is not None:
+            raise self._cancelled
 
     def result(self) -> int | None:
         if self._cancelled is not None:
