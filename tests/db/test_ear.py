@@ -206,6 +206,7 @@ def test_a_task_without_context_variables_goes_on_in_its_own_context(
 async def test_who_drives_a_coroutine_by_hand_waits_for_a_query_as_for_any_future(
     gate: Gate,
 ) -> None:
+    await anames()  # a connection is there
     query = afetch(gate.sql)
     future = query.send(None)
     await gate.until_waiting(1)
