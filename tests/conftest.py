@@ -7,6 +7,7 @@ is imported; the PostgreSQL server starts when the first test asks for it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import sys
@@ -96,6 +97,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"about {', '.join(wanted)} only"))
 
 
+def pytest_collection_finish() -> None:
+    _freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    result = yield
+    if nextitem is not None and nextitem.path != item.path:
+        _freeze()
+    return result
+
+
+def _freeze() -> None:
+    """Leave what is there between two modules out of garbage collections and `get_objects`.
+
+    Each look for leaks has some, and would go through the items of the whole run and the
+    reports of all tests before: 200 ms, in place of 20.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -134,13 +159,16 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def database(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> TestDatabases:
+def database(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config
+) -> Iterator[TestDatabases]:
     """The run's databases with their tables, made once. Tests want `db_clean` instead."""
     databases = pytestconfig.stash[_databases]
     if databases.kind == "postgresql":
         request.getfixturevalue("postgres")
     databases.create_schema()
-    return databases
+    yield databases
+    databases.close()
 
 
 @pytest.fixture

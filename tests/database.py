@@ -24,9 +24,10 @@ KINDS = ("postgresql", "sqlite")
 ALIASES = {"default": DATABASE, "other": OTHER_DATABASE}
 # Rows that `migrate` wrote and that belong to the schema.
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
-# In pg_stat_activity: the test process, and this module.
+# In pg_stat_activity: the test process, and this module looking on and emptying tables.
 APPLICATION_NAME = "onloop-tests"
 OBSERVER_NAME = "onloop-observer"
+CLEANER_NAME = "onloop-cleaner"
 LOCK_TIMEOUT_S = 2
 
 
@@ -55,6 +56,7 @@ class TestDatabases:
         self.folder = folder
         self.place = place
         self._tables: dict[str, list[str]] = {}
+        self._cleaners: dict[str, psycopg.Connection[Any]] = {}
 
     def environment(self) -> dict[str, str]:
         """What `tests.project.settings` has to know."""
@@ -112,27 +114,52 @@ class TestDatabases:
             else:
                 self._clean_postgresql(alias)
 
+    def close(self) -> None:
+        """Close the connections that `clean` keeps."""
+        while self._cleaners:
+            self._cleaners.popitem()[1].close()
+
     def _clean_postgresql(self, alias: str) -> None:
-        with self.connect(alias, options=f"-c lock_timeout={LOCK_TIMEOUT_S}s") as connection:
-            if alias not in self._tables:
-                rows = connection.execute(
-                    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-                )
-                self._tables[alias] = [name for (name,) in rows if name not in KEPT]
-            try:
-                self._empty(connection, self._tables[alias])
-            except psycopg.errors.LockNotAvailable:
-                # The culprits must not fail the tests that follow.
-                holders = connection.execute(
-                    "SELECT pid, application_name, state, query, pg_terminate_backend(pid)"
-                    " FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
-                ).fetchall()
-                self._empty(connection, self._tables[alias])
-                raise LeftBehind(
-                    "The test left transactions open (pid, application, state, last query): "
-                    + "; ".join(str(holder[:4]) for holder in holders)
-                ) from None
+        connection = self._cleaner(alias)
+        try:
+            self._clean_by(connection, alias)
+        except psycopg.OperationalError:
+            if not connection.closed:
+                raise
+            # A test has killed all back ends, or restarted the server.
+            self._clean_by(self._cleaner(alias), alias)
+
+    def _cleaner(self, alias: str) -> psycopg.Connection[Any]:
+        """A connection that is kept: a fresh one takes 15 ms until its caches are filled."""
+        kept = self._cleaners.get(alias)
+        if kept is None or kept.closed:
+            kept = self._cleaners[alias] = self.connect(
+                alias,
+                application_name=CLEANER_NAME,
+                options=f"-c lock_timeout={LOCK_TIMEOUT_S}s",
+            )
+        return kept
+
+    def _clean_by(self, connection: psycopg.Connection[Any], alias: str) -> None:
+        if alias not in self._tables:
+            rows = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+            )
+            self._tables[alias] = [name for (name,) in rows if name not in KEPT]
+        try:
+            self._empty(connection, self._tables[alias])
+        except psycopg.errors.LockNotAvailable:
+            # The culprits must not fail the tests that follow.
+            holders = connection.execute(
+                "SELECT pid, application_name, state, query, pg_terminate_backend(pid)"
+                " FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+            ).fetchall()
+            self._empty(connection, self._tables[alias])
+            raise LeftBehind(
+                "The test left transactions open (pid, application, state, last query): "
+                + "; ".join(str(holder[:4]) for holder in holders)
+            ) from None
 
     @staticmethod
     def _empty(connection: psycopg.Connection[Any], names: list[str]) -> None:
@@ -186,7 +213,7 @@ class TestDatabases:
     ) -> list[Activity]:
         """The backends of a database whose last statement contains `query`, oldest first.
 
-        Asked for over a connection of its own, which is not among them.
+        Asked for over a connection of its own, which is not among them, nor is the cleaner's.
         """
         with (
             self.connect(alias) as connection,
@@ -196,12 +223,17 @@ class TestDatabases:
                 "SELECT pid, application_name, state, wait_event_type, query"
                 " FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
+                " AND backend_type = 'client backend' AND application_name <> %(cleaner)s"
                 " AND position(%(query)s in query) > 0"
                 " AND (%(state)s::text IS NULL OR state = %(state)s)"
                 " AND (%(name)s::text IS NULL OR application_name = %(name)s)"
                 " ORDER BY backend_start",
-                {"query": query, "state": state, "name": application_name},
+                {
+                    "query": query,
+                    "state": state,
+                    "name": application_name,
+                    "cleaner": CLEANER_NAME,
+                },
             )
             return cursor.fetchall()
 

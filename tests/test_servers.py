@@ -127,6 +127,19 @@ def test_a_transaction_left_open_is_reported_and_ended(db_clean):
             culprit.execute("SELECT 1")
 
 
+@pytest.mark.only_on("postgresql")
+def test_tables_are_emptied_after_all_back_ends_were_killed(db_clean):
+    db_clean.clean()
+    fill()
+    with db_clean.connect() as outsider:
+        outsider.execute(
+            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        db_clean.clean()
+        assert outsider.execute("SELECT count(*) FROM library_book").fetchone() == (0,)
+
+
 @pytest.mark.only_on("sqlite")
 def test_a_write_left_open_in_sqlite_is_reported(db_clean, monkeypatch):
     monkeypatch.setattr("tests.database.LOCK_TIMEOUT_S", 0.05)

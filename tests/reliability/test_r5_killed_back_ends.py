@@ -80,9 +80,9 @@ async def test_what_is_reported_as_done_is_done_while_back_ends_are_killed(
 def found(killed):
     """`await found()`: the kinds of faults that a small run finds."""
 
-    async def run(**options):
+    async def run(count=80, **options):
         with pytest.raises(Found) as caught:
-            await killed(0, 1, 80, patience_s=0.1, **options)
+            await killed(0, 1, count, patience_s=0.1, **options)
         print(caught.value)
         return caught.value.kinds
 
@@ -111,7 +111,8 @@ async def test_a_pool_that_lends_dead_connections_is_found(found, monkeypatch):
 async def test_a_pool_that_does_not_count_a_broken_connection_out_is_found(found, monkeypatch):
     # Closed, and its slot forgotten.
     monkeypatch.setattr(Pool, "discard", lambda self, connection: connection.close())
-    assert "slot lost" in await found()
+    # Few: from then on each of them waits for the pool's whole time-out.
+    assert "slot lost" in await found(count=12, every=3)
 
 
 async def test_an_answer_that_is_another_tasks_is_found(found, monkeypatch):
