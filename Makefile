@@ -5,6 +5,7 @@
 #   VENV=.venv          where the environment is
 #   ARGS="-k pool"      more arguments for pytest, or for the benchmarks
 #   DB=postgresql       the database of the conformance tests, sqlite or memory
+#   ROW="R2 R10"        the rows of a soak, all if not given; SCALE=5 or full, SEEDS=3 or 7:27
 #   PORT=8000           where the demo listens
 
 PYTHON ?= python3
@@ -16,11 +17,14 @@ PORT ?= 8000
 DB ?= postgresql
 LABELS ?=
 HANDLER ?=
+ROW ?=
+SCALE ?= 5
+SEEDS ?= 3
 
 DEMO := examples/workspace
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/python -m pytest
-SOURCES := src tests benchmarks conformance examples
+SOURCES := src tests benchmarks conformance reliability examples
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
@@ -74,7 +78,7 @@ test-reliability-uvloop: $(VENV)/.installed ## faults and cancellations, on uvlo
 .PHONY: test-uvloop
 test-uvloop: $(VENV)/.installed ## the other tests on uvloop and PostgreSQL
 	$(PYTEST) --db=postgresql --loop=uvloop --ignore=tests/reliability \
-	    --ignore=tests/testing/users --ignore=tests/workspace --ignore=tests/conformance \
+	    --ignore=tests/testing/users --ignore=tests/workspace --ignore=tests/conformance --ignore=tests/soak \
 	    --ignore=tests/middleware/test_json_errors.py \
 	    --ignore=tests/devserver --ignore=tests/test_deployment.py \
 	    --ignore=tests/test_servers.py --ignore=tests/test_startproject.py $(ARGS)
@@ -104,9 +108,13 @@ conformance-database: $(VENV)/.installed-conformance ## the labels about databas
 conformance-drf: $(VENV)/.installed-conformance ## Django REST framework's own tests: DB=, HANDLER=1
 	$(VENV)/bin/python -m conformance --db=$(DB) --drf $(if $(HANDLER),--handler) $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.installed ## reliability for longer, into docs/reliability.md: ROW=, SCALE=, SEEDS=
+	$(VENV)/bin/python -m reliability --scale=$(SCALE) --seeds=$(SEEDS) $(ARGS) $(ROW)
+
 .PHONY: clean
 clean: ## remove environments, builds and caches
-	rm -rf $(VENV) $(DEMO_VENV) .ci/envs .conformance build dist src/*.egg-info
+	rm -rf $(VENV) $(DEMO_VENV) .ci/envs .conformance .reliability build dist src/*.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -263,7 +263,7 @@ class Crowd:
         for task in waiting:
             findings.add("hangs", f"{task.get_name()}\n{Stack.of(task)}")
             task.cancel()
-        findings.counts["inside at once, at most"] = self.most_inside
+        findings.measured["inside at once, at most"] = self.most_inside
 
     def _begin(self, number: int) -> asyncio.Task[None]:
         member = self.members[number] = Member(number, self)

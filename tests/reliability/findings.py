@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from django.db import connections
 import onloop
 from onloop import bridge
 from onloop.db import pools
-from onloop.testing import Leaked, LeakLedger
+from onloop.testing import Leaked, LeakLedger, Sweep
 from tests.database import close_pools
 from tests.project.library.models import Author
 
@@ -87,6 +87,28 @@ class Findings:
             }
             with Path(path).open("a") as record:
                 record.write(json.dumps(seen) + "\n")
+
+
+async def judged(sweep: Awaitable[Sweep], findings: Findings) -> Sweep:
+    """Await a sweep of cancellations, count what it did, and judge.
+
+    What it raises is the finding, by the name of its class.
+    """
+    findings.counts["scenarios"] += 1
+    try:
+        done = await sweep
+    except Exception as exc:
+        findings.add(type(exc).__name__, "\n".join([str(exc), *getattr(exc, "__notes__", [])]))
+        try:
+            findings.judge()
+        except Found as found:
+            raise found from exc
+        raise
+    findings.counts["waits"] += done.waits
+    findings.counts["runs"] += done.runs
+    findings.counts["cancels"] += sum(outcome.cancelled for outcome in done.outcomes)
+    findings.judge()
+    return done
 
 
 @contextlib.contextmanager

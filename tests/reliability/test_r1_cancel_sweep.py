@@ -9,6 +9,8 @@ exception.** A cancellation inside the block rolls it back. One that comes while
 ROLLBACK or a savepoint's statement is under way is raised when that is done, so the caller may
 see `CancelledError` for something that was committed; its `on_commit` callbacks then have been
 called, and say so.
+
+This is the full form: a scenario has as many runs as it has waits, times four.
 """
 
 from __future__ import annotations
@@ -22,18 +24,20 @@ from django.db import connection, transaction
 import onloop
 from onloop import bridge
 from onloop.db import pools
+from onloop.db.pool import Pool
 from onloop.testing import LeakLedger, Outcome
 from tests.holding import Holder, alias_with_one_connection, connection_of
 from tests.project.library.models import Author
+from tests.reliability.findings import Findings, Found, judged
 
 
 @pytest.fixture
-def swept(db_clean, cancel_sweep, tmp_path):
+def swept(request, db_clean, cancel_sweep, tmp_path):
     """`await swept(scenario, check=…, prepare=…)`: a sweep that looks for leaks each time."""
 
-    async def swept(scenario, *, check=None, prepare=None, **options):
+    async def swept(scenario, *, check=None, prepare=None, patience_s=5.0):
         await Author.objects.acount()  # the pool is there, and has a connection
-        ledger = LeakLedger(temp_folder=tmp_path, databases=["default"])
+        ledger = LeakLedger(timeout_s=patience_s, temp_folder=tmp_path, databases=["default"])
 
         async def before():
             if prepare is not None:
@@ -50,7 +54,8 @@ def swept(db_clean, cancel_sweep, tmp_path):
                 assert stats["pool_size"] == stats["pool_available"], stats
             await Author.objects.acount()
 
-        return await cancel_sweep(scenario, prepare=before, check=after, **options)
+        sweep = cancel_sweep(scenario, prepare=before, check=after)
+        return await judged(sweep, Findings(f"R1, {request.node.originalname}"))
 
     return swept
 
@@ -356,3 +361,46 @@ async def test_waiting_for_a_turn(swept):
 
     sweep = await swept(scenario, prepare=story.prepare, check=check)
     assert any("acquire" in outcome.where for outcome in sweep.outcomes)
+
+
+# --- the harness finds what is broken on purpose ----------------------------------------------
+
+
+async def test_a_cancel_that_is_swallowed_is_found(swept):
+    async def scenario():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+    with pytest.raises(Found) as caught:
+        await swept(scenario)
+    assert caught.value.kinds == {"CancelSwallowed": 1}
+
+
+async def test_a_put_that_can_be_cancelled_is_found(swept, monkeypatch):
+    put = Pool.put
+    lost = []
+
+    def waiting_put(self, connection):
+        lost.append(connection)
+        if bridge.active():
+            bridge.await_(asyncio.sleep(0))
+        put(self, connection)
+
+    monkeypatch.setattr(Pool, "put", waiting_put)
+
+    async def scenario():
+        await Author.objects.acount()
+
+    with pytest.raises(Found) as caught:
+        await swept(scenario, patience_s=0.2)
+    assert caught.value.kinds == {"Leaked": 1}
+    for each in lost:
+        each.close()
+
+
+@pytest.mark.only_on("postgresql")  # SQLite's COMMIT does not wait
+async def test_a_commit_without_a_shield_is_found(swept, monkeypatch):
+    monkeypatch.setattr(bridge.Shield, "of_caller", classmethod(lambda cls: None))
+    with pytest.raises(Found) as caught:
+        await test_a_transaction(swept)
+    assert caught.value.kinds == {"AssertionError": 1}

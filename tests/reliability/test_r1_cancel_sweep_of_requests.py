@@ -18,6 +18,7 @@ from onloop.testing import LeakLedger
 from tests.asgi.client import Exchange
 from tests.project.library.models import Author
 from tests.reliability import works
+from tests.reliability.findings import Findings, judged
 from tests.reliability.random_cancels import rows_seen_from_outside
 from tests.reliability.works import Unit
 
@@ -61,9 +62,8 @@ def swept_request(db_clean, cancel_sweep, tmp_path):
                 assert stats["pool_size"] == stats["pool_available"], stats
 
         with override_settings(ROOT_URLCONF=works.__name__):
-            sweep = await cancel_sweep(scenario, prepare=prepare, check=check)
-            print(f"R1, {name}: {sweep}")
-            return sweep
+            sweep = cancel_sweep(scenario, prepare=prepare, check=check)
+            return await judged(sweep, Findings(f"R1, a request: {name}"))
 
     return swept
 

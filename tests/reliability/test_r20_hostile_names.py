@@ -8,6 +8,7 @@ import random
 import pytest
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
+from django.core.files.storage import base, filesystem
 from django.http import HttpResponse
 from django.test import override_settings
 from django.urls import path
@@ -16,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from onloop import files
 from tests.asgi.conftest import project  # noqa: F401 - a fixture
 from tests.project.library.models import Scan
+from tests.reliability.findings import Findings, Found
 
 CONTENT = b"hostile"
 OUTSIDE = "outside"  # a folder beside the root
@@ -143,15 +145,29 @@ def names(folder):
     return names
 
 
-def check(folder, saved):
+def judge(what, folder, saved, refused):
     """Everything is below the root, under the names that came back, and whole."""
+    findings = Findings(f"R20, names {what}")
+    findings.counts["names saved"] += len(saved)
+    findings.counts["names refused"] += len(refused)
     found = {
         os.path.relpath(os.path.join(where, name), folder)
         for where, _, names in os.walk(folder)
         for name in names
     }
-    assert found == {os.path.join("site/media", name) for name in saved}
-    assert all((folder / name).read_bytes() == CONTENT for name in found)
+    expected = {os.path.join("site/media", name) for name in saved}
+    for name in found:
+        if not name.startswith("site/media/"):
+            findings.add("outside of the root", name)
+        elif name not in expected:
+            findings.add("not where it was said to be", name)
+        if (folder / name).read_bytes() != CONTENT:
+            findings.add("not whole", name)
+    for name in expected - found:
+        findings.add("not there", name)
+    findings.judge()
+    assert saved
+    assert refused
 
 
 async def test_names_that_are_saved_directly(names, folder):
@@ -161,10 +177,7 @@ async def test_names_that_are_saved_directly(names, folder):
             saved.append(await files.storage().asave(name, ContentFile(CONTENT)))
         except SuspiciousFileOperation:
             refused.append(name)
-    print(f"R20, directly: {len(saved)} saved, {len(refused)} refused")
-    check(folder, saved)
-    assert saved
-    assert refused
+    judge("directly", folder, saved, refused)
 
 
 async def test_names_that_are_looked_for(names, folder):
@@ -201,12 +214,9 @@ async def test_names_of_a_fields_files(names, folder, db_clean):
                 refused.append(name)
             else:
                 saved.append(scan.file.name)
-    print(f"R20, of a field: {len(saved)} saved, {len(refused)} refused")
-    check(folder, saved)
+    judge("of a field", folder, saved, refused)
     assert await Scan.objects.acount() == len(saved)
     assert {scan.file.name async for scan in Scan.objects.all()} == set(saved)
-    assert saved
-    assert refused
 
 
 @csrf_exempt
@@ -248,7 +258,16 @@ async def test_names_of_uploads(names, folder, project, in_memory, encoded):  # 
             saved.append(answer.text)
         else:
             refused.append(name)
-    print(f"R20, uploaded: {len(saved)} saved, {len(refused)} refused")
-    check(folder, saved)
-    assert saved
-    assert refused
+    judge("of uploads", folder, saved, refused)
+
+
+# --- the harness finds what is broken on purpose ----------------------------------------------
+
+
+async def test_a_storage_that_does_not_look_at_names_is_found(folder, monkeypatch):
+    monkeypatch.setattr(filesystem, "safe_join", os.path.join)
+    monkeypatch.setattr(base, "validate_file_name", lambda name, **options: name)
+    harmless = [f"{folder}/{OUTSIDE}/evil", "good"]  # a folder of this test's own
+    with pytest.raises(Found) as caught:
+        await test_names_that_are_saved_directly(harmless, folder)
+    assert caught.value.kinds["outside of the root"]

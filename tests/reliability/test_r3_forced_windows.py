@@ -285,6 +285,9 @@ async def test_a_turn_that_a_cancelled_receiver_keeps_is_found(quick, monkeypatc
         task = asyncio.create_task(hand_over_turns(findings))
         await asyncio.wait({task})
     assert isinstance(task.exception(), TurnTimeout)  # the block cannot be left any more
+    findings.add("turn lost", task.exception())
+    with pytest.raises(Found):
+        findings.judge()
 
 
 @pytest.mark.only_on("postgresql")  # SQLite's opening does not wait

@@ -67,7 +67,7 @@ def crowded(db_clean, tmp_path):
 
 async def test_nothing_of_a_task_is_found_in_another(crowded):
     findings = await crowded(0)
-    assert findings.counts["inside at once, at most"] > 4
+    assert findings.measured["inside at once, at most"] > 4
     assert findings.counts["lived"] > COUNT // 2
 
 

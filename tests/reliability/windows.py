@@ -119,6 +119,7 @@ async def cancel_at(
                 beside = asyncio.create_task(Author.objects.acount(), name="neighbour")
                 for _ in range(5):
                     await asyncio.sleep(0)
+            findings.counts["cancels"] += times
             for _ in range(times):
                 victim.cancel()
                 await asyncio.sleep(0)
@@ -218,6 +219,7 @@ async def hand_over(
         await give()
         await _end(findings, who, taker)
     findings.counts["hand-overs"] += 1
+    findings.counts["cancels"] += times
     if not given:
         findings.add("nothing was handed over", who)
     if not taker.cancelled():

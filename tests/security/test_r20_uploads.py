@@ -18,6 +18,7 @@ from django.urls import path
 
 import onloop
 from onloop.testing import LeakLedger
+from tests.reliability.findings import Findings, Found
 from tests.reliability.scale import LONG_S, size
 from tests.security.attacker import FORM, Attack
 
@@ -82,27 +83,30 @@ class CutOff(Attack):
 
 
 async def cut_off(app, uploads, count):
-    """Cut off that many uploads; returns how many, and the files that were left."""
+    """Try that many uploads, judge what is left of them; returns how many were cut off."""
+    findings = Findings("R20, uploads")
     chance = random.Random(20)
-    cut, left = 0, set()
+    left = set()
     for _ in range(count // AT_ONCE):
         attacks = [CutOff(app, chance) for _ in range(AT_ONCE)]
         tasks = [asyncio.create_task(attack.run()) for attack in attacks]
         await asyncio.wait(tasks)
         for task in tasks:
             assert task.cancelled() or task.exception() is None
-        cut += sum(attack.cut for attack in attacks)
+        findings.counts["uploads"] += AT_ONCE
+        findings.counts["uploads cut off"] += sum(attack.cut for attack in attacks)
         left.update(uploads.iterdir())
-    return cut, left
+    for file in left:
+        findings.add("partial file", file.suffix)
+    findings.judge()
+    return findings.counts["uploads cut off"]
 
 
 async def test_an_upload_that_is_cut_off_leaves_no_file(application, uploads):
     app = application()
     async with LeakLedger(temp_folder=uploads, databases=[]):
-        cut, left = await cut_off(app, uploads, COUNT)
-    print(f"{COUNT} uploads, {cut} cut off, {len(left)} files left")
+        cut = await cut_off(app, uploads, COUNT)
     assert cut > COUNT * 0.7
-    assert left == set()
 
 
 class Forgetful(TemporaryFileUploadHandler):
@@ -120,7 +124,9 @@ class Forgetful(TemporaryFileUploadHandler):
 
 async def test_a_handler_that_leaves_files_is_found(application, uploads):
     app = application(FILE_UPLOAD_HANDLERS=[f"{__name__}.Forgetful"])
-    _, left = await cut_off(app, uploads, AT_ONCE)
-    assert {file.suffix for file in left} == {".partial"}
-    for file in left:
+    with pytest.raises(Found) as caught:
+        await cut_off(app, uploads, AT_ONCE)
+    assert set(caught.value.kinds) == {"partial file"}
+    for file in uploads.iterdir():
+        assert file.suffix == ".partial"
         file.unlink()

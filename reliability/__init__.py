@@ -1,0 +1,4 @@
+"""The soak: reliability tests for longer, and the page about what they showed.
+
+`python -m reliability`, or `make soak`. See README.md.
+"""

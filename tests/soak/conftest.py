@@ -1,0 +1,3 @@
+"""The planted row is run by the soak, not by pytest."""
+
+collect_ignore = ["planted"]
