@@ -58,8 +58,9 @@ types: $(VENV)/.installed ## the types of src, strictly
 layers: $(VENV)/.installed ## who may import whom
 	$(VENV)/bin/lint-imports
 
+# In four parts, of which `make -j2` runs two at a time.
 .PHONY: test
-test: test-sqlite test-postgresql test-reliability-uvloop ## the tests, on both databases
+test: test-inside test-sqlite test-processes test-reliability-uvloop ## the tests, on both databases
 
 # One process a database; tests/README.md says why.
 .PHONY: test-postgresql
@@ -68,20 +69,31 @@ test-postgresql: $(VENV)/.installed ## all tests, those of the database on Postg
 
 .PHONY: test-sqlite
 test-sqlite: $(VENV)/.installed ## the tests that use a database, on SQLite
-	$(PYTEST) --db=sqlite -m database $(ARGS)
+	$(PYTEST) --db=sqlite -m database $(ARGS) $(NONE_IS_FINE)
+
+# Tests that wait for processes which they start: these have loops of their own.
+PROCESSES := $(addprefix tests/,conformance devserver soak testing/users workspace \
+    middleware/test_json_errors.py test_deployment.py test_servers.py test_startproject.py)
+# `make test ARGS="-k pool"`: there may be nothing of it in a part.
+NONE_IS_FINE = $(if $(ARGS),|| [ $$? -eq 5 ])
+
+.PHONY: test-inside
+test-inside: $(VENV)/.installed # test-postgresql, but for the tests that start processes
+	$(PYTEST) --db=postgresql $(addprefix --ignore=,$(PROCESSES)) $(ARGS) $(NONE_IS_FINE)
+
+.PHONY: test-processes
+test-processes: $(VENV)/.installed # these
+	$(PYTEST) --db=postgresql $(ARGS) $(PROCESSES) $(NONE_IS_FINE)
 
 .PHONY: test-reliability-uvloop
 test-reliability-uvloop: $(VENV)/.installed ## faults and cancellations, on uvloop and PostgreSQL
-	$(PYTEST) --db=postgresql --loop=uvloop tests/reliability $(ARGS)
+	$(PYTEST) --db=postgresql --loop=uvloop $(ARGS) tests/reliability $(NONE_IS_FINE)
 
-# Without those that only start processes: these have loops of their own.
+# Those that run on the loop which the option chooses; `runner` has all loops in any run.
 .PHONY: test-uvloop
-test-uvloop: $(VENV)/.installed ## the other tests on uvloop and PostgreSQL
-	$(PYTEST) --db=postgresql --loop=uvloop --ignore=tests/reliability \
-	    --ignore=tests/testing/users --ignore=tests/workspace --ignore=tests/conformance --ignore=tests/soak \
-	    --ignore=tests/middleware/test_json_errors.py \
-	    --ignore=tests/devserver --ignore=tests/test_deployment.py \
-	    --ignore=tests/test_servers.py --ignore=tests/test_startproject.py $(ARGS)
+test-uvloop: $(VENV)/.installed ## the other async tests on uvloop and PostgreSQL
+	$(PYTEST) --db=postgresql --loop=uvloop -m loop \
+	    --ignore=tests/reliability $(addprefix --ignore=,$(PROCESSES)) $(ARGS)
 
 # --- other work -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import shutil
 import sys
@@ -54,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "database: uses a database; set by itself where a fixture of ours is used"
     )
     config.addinivalue_line(
+        "markers", "loop: runs on the loop that `--loop` chooses; set by itself"
+    )
+    config.addinivalue_line(
         "markers", "only_on(kind): says something about one kind of database, skipped on others"
     )
     kind = config.getoption("db")
@@ -90,11 +94,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures = getattr(item, "fixturenames", ())
         if "database" in fixtures:
             item.add_marker(pytest.mark.database)
+        if _runs_on_the_loop(item):
+            item.add_marker(pytest.mark.loop)
         wanted = {mark.args[0] for mark in item.iter_markers("only_on")}
         if "postgres" in fixtures:
             wanted.add("postgresql")
         if wanted - {kind}:
             item.add_marker(pytest.mark.skip(reason=f"about {', '.join(wanted)} only"))
+
+
+def _runs_on_the_loop(item: pytest.Item) -> bool:
+    info = getattr(item, "_fixtureinfo", None)
+    fixtures = info.name2fixturedefs.values() if info is not None else ()
+    functions = [getattr(item, "obj", None), *(each.func for all_ in fixtures for each in all_)]
+    return any(
+        inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        for function in functions
+    )
 
 
 def pytest_collection_finish() -> None:
