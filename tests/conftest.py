@@ -21,8 +21,14 @@ import django
 import httpx
 import pytest
 
+from onloop import bridge
 from tests.database import KINDS, Activity, TestDatabases, close_pools, export
-from tests.loops import bare_loop, bridged, runner  # noqa: F401 - fixtures
+from tests.loops import (  # noqa: F401 - three are fixtures
+    bare_loop,
+    bridged,
+    runner,
+    suspended_bridges,
+)
 from tests.postgres import PostgresServer
 from tests.servers import AsgiServer, AsgiServers, Serving
 
@@ -131,10 +137,13 @@ def _freeze() -> None:
     """Leave what is there between two modules out of garbage collections and `get_objects`.
 
     Each look for leaks has some, and would go through the items of the whole run and the
-    reports of all tests before: 200 ms, in place of 20.
+    reports of all tests before: 200 ms, in place of 20. Bridges must be seen in later tests too:
+    those that are kept to be used again go, and where one is left suspended, all stays as it is.
     """
+    bridge._idle.bridges.clear()
     gc.collect()
-    gc.freeze()
+    if not suspended_bridges():
+        gc.freeze()
 
 
 def pytest_asyncio_loop_factories(
