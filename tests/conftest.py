@@ -137,8 +137,9 @@ def _freeze() -> None:
     """Leave what is there between two modules out of garbage collections and `get_objects`.
 
     Each look for leaks has some, and would go through the items of the whole run and the
-    reports of all tests before: 200 ms, in place of 20. Bridges must be seen in later tests too:
-    those that are kept to be used again go, and where one is left suspended, all stays as it is.
+    reports of all tests before: 200 ms, in place of 20. Bridges must be seen in later tests
+    too: those that are kept to be used again go, and where one is left suspended, all stays
+    as it is.
     """
     bridge._idle.bridges.clear()
     gc.collect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 
 import pytest
 
@@ -291,4 +292,8 @@ def test_closing_what_began_in_another_thread_raises_nothing(bare_loop, ended):
     coros.pop().close()
     may_end.set()
     thread.join()
+    # The greenlets of a thread go as the system ends it, which is after `join` has returned.
+    deadline = time.monotonic() + 20
+    while suspended_bridges() and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert log == []
