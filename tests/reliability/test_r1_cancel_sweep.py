@@ -8,9 +8,7 @@ The rule for a transaction: **it is committed if and only if its block was left 
 exception.** A cancellation inside the block rolls it back. One that comes while BEGIN, COMMIT,
 ROLLBACK or a savepoint's statement is under way is raised when that is done, so the caller may
 see `CancelledError` for something that was committed; its `on_commit` callbacks then have been
-called, and say so.
-
-This is the full form: a scenario has as many runs as it has waits, times four.
+called, and say so. This is the full form: four runs for each wait.
 """
 
 from __future__ import annotations
@@ -54,8 +52,8 @@ def swept(request, db_clean, cancel_sweep, tmp_path):
                 assert stats["pool_size"] == stats["pool_available"], stats
             await Author.objects.acount()
 
-        sweep = cancel_sweep(scenario, prepare=before, check=after)
-        return await judged(sweep, Findings(f"R1, {request.node.originalname}"))
+        findings = Findings(f"R1, {request.node.originalname}")
+        return await judged(cancel_sweep(scenario, prepare=before, check=after), findings)
 
     return swept
 
@@ -387,12 +385,8 @@ async def test_a_put_that_can_be_cancelled_is_found(swept, monkeypatch):
         put(self, connection)
 
     monkeypatch.setattr(Pool, "put", waiting_put)
-
-    async def scenario():
-        await Author.objects.acount()
-
     with pytest.raises(Found) as caught:
-        await swept(scenario, patience_s=0.2)
+        await swept(Author.objects.acount, patience_s=0.2)
     assert caught.value.kinds == {"Leaked": 1}
     for each in lost:
         each.close()
