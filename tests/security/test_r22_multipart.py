@@ -199,6 +199,7 @@ def test_a_parser_that_has_another_length_is_found(search_forms, monkeypatch):
     assert "another form" in found_by(search_forms)
 
 
+@pytest.mark.filterwarnings("ignore:.*FileIO:pytest.PytestUnraisableExceptionWarning")
 def test_an_upload_that_is_not_closed_is_found(search_forms, monkeypatch):
     monkeypatch.setattr("onloop.asgi.request._do_all", lambda steps: None)
     monkeypatch.setattr(OnloopRequest, "close", lambda self: None)
