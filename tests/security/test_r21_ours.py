@@ -45,10 +45,17 @@ SOURCE = Path(onloop.__file__).parent
 COMPOSED = {
     # Django allows three words in `transaction_mode`, and raises before there is a connection.
     "db/backends/sqlite3/base.py": ["f'BEGIN {mode}'"],
+    # psycopg's own, of an isolation level that is an enumeration.
+    "db/backends/postgresql/begin.py": ["connection._get_tx_start_command()"],
 }
-SENDS = {"execute", "executemany", "executescript", "copy", "stream"}
+SENDS = {
+    "execute", "executemany", "executescript", "copy", "stream",
+    "exec_", "exec_params", "send_query", "send_query_params", "send_prepare",
+}  # fmt: skip
 # What hands on the statement that it was called with.
 HANDED_ON = {"query", "statement", "self._query"}
+# Takes a connection, to wait for what was sent.
+WAITS = "generators.execute"
 
 
 # --- where SQL is put together ----------------------------------------------------------------
@@ -67,7 +74,7 @@ def composed(source):
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        if node.func.attr not in SENDS or not node.args:
+        if node.func.attr not in SENDS or not node.args or ast.unparse(node.func) == WAITS:
             continue
         statement = node.args[0]
         choices = (

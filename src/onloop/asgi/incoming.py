@@ -143,8 +143,8 @@ class Incoming:
 
     async def linger(self) -> None:
         """Throw the body away until it is over, the client leaves, or `LINGER_S` is over."""
-        if self.complete or self._left:
-            return
+        if self.complete or self._left or (self._task is not None and self._task.done()):
+            return  # nothing comes any more
         self.fail(ClientDisconnected("The response is complete."))
         if self._space is not None and not self._space.done():
             self._space.set_result(None)
