@@ -103,7 +103,6 @@ ODD = {
     "body at the limit": request("/body/", "POST", body=b"x" * 1_000),
     "too many fields": form("application/x-www-form-urlencoded", b"a=1&b=2&c=3&d=4"),
     "negative length": request("/body/", "POST", raw_headers=[(b"content-length", b"-1")]),
-    "length that is none": request("/body/", "POST", raw_headers=[(b"content-length", b"x")]),
     "length that is a lie": request(
         "/body/", "POST", raw_headers=[(b"content-length", b"9999")]
     ),

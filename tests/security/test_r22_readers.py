@@ -34,7 +34,9 @@ from tests.security.scopes import BASE, in_pieces
 pytestmark = [
     pytest.mark.timeout(LONG_S),
     # A request whose encoding is changed forgets the files that it had, here as in Django.
-    pytest.mark.filterwarnings("ignore:.*FileIO:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:.*(FileIO|FileCloser):pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 
 EXAMPLES = size(300, full=20_000)
