@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpResponse, JsonResponse
 from django.urls import path
 
+from onloop.asgi.client import WATCH_AFTER_S
+from onloop.asgi.errors import InvalidMessage, InvalidScope
 from tests.asgi.client import Exchange
 
 
@@ -34,7 +38,13 @@ async def malformed_json(request):
         return JsonResponse({"error": str(exc)}, status=400)
 
 
+async def waits(request):
+    await asyncio.sleep(3 * WATCH_AFTER_S)
+    return HttpResponse("waited")
+
+
 urlpatterns = [
+    path("waits/", waits),
     path("echo/", echo),
     path("echo/<path:rest>", echo),
     path("body/", body),
@@ -93,7 +103,6 @@ ODD = {
     "body at the limit": request("/body/", "POST", body=b"x" * 1_000),
     "too many fields": form("application/x-www-form-urlencoded", b"a=1&b=2&c=3&d=4"),
     "negative length": request("/body/", "POST", raw_headers=[(b"content-length", b"-1")]),
-    "length that is none": request("/body/", "POST", raw_headers=[(b"content-length", b"x")]),
     "length that is a lie": request(
         "/body/", "POST", raw_headers=[(b"content-length", b"9999")]
     ),
@@ -150,3 +159,143 @@ async def test_messages_without_a_body_are_an_empty_body(project):
     exchange.feed_message({"type": "http.request"})
     answer = await exchange
     assert answer.text == "0"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "http.response.body"},
+        {"type": "http.request", "body": "text"},
+        {"type": "http.request", "body": None},
+        {"body": b"x"},
+        None,
+    ],
+    ids=str,
+)
+async def test_a_message_that_has_no_place_here_is_named(project, message):
+    exchange = project.post("/body/", [])
+    exchange.feed_message(message)
+    with pytest.raises(InvalidMessage, match=r"The server sent .*http\.request.*fault of the"):
+        await exchange
+    assert exchange.messages == []
+
+
+async def test_a_message_that_has_no_place_in_a_body_is_500(project, caplog):
+    exchange = project.post("/body/", b"x", more_body=True)
+    exchange.feed_message({"type": "websocket.receive", "bytes": b"y"})
+    answer = await exchange
+    assert answer.status == 500
+    assert "The server sent {'type': 'websocket.receive'" in caplog.text
+
+
+async def test_bytes_of_any_kind_are_a_body(project):
+    exchange = project.post("/body/", [])
+    for piece in (bytearray(b"12"), memoryview(b"345")):
+        exchange.feed(piece, more_body=True)
+    exchange.feed(bytearray(b"6"), more_body=False)
+    assert (await exchange).text == "6"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"method": None}, r"'method' is None"),
+        ({"headers": [("host", "testserver")]}, r"a header is \('host', 'testserver'\)"),
+        ({"headers": None}, r"'headers' are None"),
+        ({"client": ("::1",)}, r"'client' is \('::1',\)"),
+    ],
+)
+async def test_a_scope_that_is_wrong_is_named(project, wrong, named):
+    exchange = project.post("/body/", b"x")
+    exchange.scope.update(wrong)
+    with pytest.raises(InvalidScope, match=named):
+        await exchange
+
+
+async def test_a_scope_without_a_path_is_named(project):
+    exchange = project.get("/body/")
+    del exchange.scope["path"]
+    with pytest.raises(InvalidScope, match="there is no 'path'"):
+        await exchange
+
+
+async def test_a_scope_without_headers_has_none(project):
+    exchange = project.post("/body/", [b"x", b"y"])
+    del exchange.scope["headers"]
+    assert (await exchange).text == "2"
+
+
+async def test_a_mistake_of_the_projects_own_is_not_the_servers(project):
+    """It comes through where the settings want that, and nothing else is said of it."""
+    project.configure(DEBUG_PROPAGATE_EXCEPTIONS=True)
+    with pytest.raises(KeyError, match="x-odd"):
+        await project.get("/header/")
+
+
+# --- the length of a body ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [[b"0123456789"], [b"01234", b"56789"]], ids=len)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(b"content-length", b"9")], 400),
+        ([(b"content-length", b"0")], 400),
+        ([(b"content-length", b"9" * 5_000)], 413),
+        ([(b"content-length", b"10"), (b"content-length", b"10")], 200),
+        ([(b"content-length", b"10"), (b"content-length", b"9")], 200),
+        ([(b"content-length", b"9"), (b"transfer-encoding", b"chunked")], 200),
+        ([(b"content-length", b"ten")], 200),
+        ([(b"content-length", b"\xb2")], 200),  # a digit to Python
+        ([], 200),
+    ],
+)
+async def test_a_length_means_the_same_however_the_body_comes(project, pieces, headers, status):
+    exchange = project.post("/body/", pieces)
+    exchange.scope["headers"] = [(b"host", b"testserver"), *headers]
+    answer = await exchange
+    assert answer.status == status
+    if status == 200:
+        assert answer.text == "10"
+
+
+@pytest.mark.parametrize(
+    "kind", [b"text/plain; charset*=no-such''x", b"text/plain; charset*=\0''x"]
+)
+async def test_a_content_type_that_cannot_be_read_is_400(project, kind):
+    answer = await project.get("/echo/", raw_headers=[(b"content-type", kind)])
+    assert answer.status == 400
+
+
+# --- a server that has everything at hand -----------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 2**16], ids=["empty pieces", "refused pieces"])
+async def test_pieces_without_end_that_never_wait_leave_others_their_turn(
+    project, body, monkeypatch
+):
+    monkeypatch.setattr("onloop.asgi.incoming.LINGER_S", 0.01)
+    project.configure(ONLOOP={"CHUNK_TIMEOUT": 0.05, "MAX_BODY": 1_000})
+    exchange = project.post("/body/", [])
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": True}
+
+    exchange._receive = receive
+    answer = await exchange
+    assert answer.status == (413 if body else 408)
+
+
+@pytest.mark.parametrize("message", ["http.request", "http.disconnected"])
+async def test_messages_after_the_body_that_never_wait_leave_others_their_turn(
+    project, message
+):
+    exchange = project.get("/waits/", body=[])
+    exchange.feed(b"", more_body=False)
+    first = exchange._receive
+
+    async def receive():
+        return {"type": message} if exchange._incoming.empty() else await first()
+
+    exchange._receive = receive
+    assert (await exchange).text == "waited"

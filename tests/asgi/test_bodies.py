@@ -226,12 +226,12 @@ def test_reads_are_those_of_a_file(pieces, sizes, by_line):
             queue.put_nowait(
                 {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
             )
-        first = {"more_body": True}
         stream = Stream(
             Incoming(
-                queue.get, first, limits=of_settings(), declared=None, when_left=lambda: None
+                queue.get, b"", complete=False,
+                limits=of_settings(), declared=None, when_left=lambda: None,
             )
-        )
+        )  # fmt: skip
         name = "readline" if by_line else "read"
         for size in sizes:
             read = await onloop.sync_to_async(getattr(stream, name))(size)

@@ -166,6 +166,24 @@ def min_size(monkeypatch):
     )
 
 
+async def test_unknown_messages_without_end_leave_others_their_turn(project):
+    """A server that has them all at hand never waits."""
+    messages = [{"type": "lifespan.startup"}]
+    replies = []
+
+    async def receive():
+        return messages.pop() if messages else {"type": "lifespan.unknown"}
+
+    async def send(reply):
+        replies.append(reply["type"])
+
+    serving = asyncio.create_task(project.application({"type": "lifespan"}, receive, send))
+    await eventually(lambda: replies)
+    messages.append({"type": "lifespan.shutdown"})
+    await serving
+    assert replies == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 async def test_the_pools_are_warm_when_the_start_is_complete(project, min_size):
     lifespan = Lifespan(project.application)
     await lifespan.startup()

@@ -37,6 +37,7 @@ LEAVES = {
     "LISTEN": "LISTEN news",
     "session lock": "SELECT pg_advisory_lock(1)",
     "attempt at a session lock": "SELECT 'a', pg_try_advisory_lock(1, 2)",
+    "SET behind a name with dollars": "SELECT 1 AS a$b$; SET work_mem = '8MB'",
     "shared session lock": "select PG_ADVISORY_LOCK_SHARED (1)",
     "session lock in a DO block": "DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$",
     "set_config for the session": "SELECT set_config('app.tenant', '7', false)",

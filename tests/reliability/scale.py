@@ -11,11 +11,12 @@ import os
 
 _SCALE = os.environ.get("ONLOOP_RELIABILITY_SCALE", "1")
 _SEEDS = os.environ.get("ONLOOP_RELIABILITY_SEEDS", "3")
+FULL = _SCALE == "full"
 
 
 def size(short: int, *, full: int) -> int:
     """Return how many of something this run takes."""
-    if _SCALE == "full":
+    if FULL:
         return full
     return max(1, round(short * float(_SCALE)))
 

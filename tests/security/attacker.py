@@ -87,11 +87,11 @@ class Attack:
 
 
 def endless(piece: bytes, count: int) -> Callable[[], Iterator[bytes]]:
-    """`count` times the same piece."""
+    """`count` times the same piece, each of them in memory by itself as a server's would be."""
 
     def pieces() -> Iterator[bytes]:
         for _ in range(count):
-            yield piece
+            yield bytes(memoryview(piece))
 
     return pieces
 
@@ -101,8 +101,7 @@ def multipart(part: bytes, count: int, first: bytes = b"") -> Callable[[], Itera
 
     def pieces() -> Iterator[bytes]:
         yield first
-        for _ in range(count):
-            yield part
+        yield from endless(part, count)()
 
     return pieces
 

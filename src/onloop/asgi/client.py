@@ -10,15 +10,13 @@ from typing import Any
 from onloop import bridge
 from onloop.asgi.incoming import Incoming, Message, Receive
 from onloop.asgi.limits import of_settings
-from onloop.asgi.request import Stream
+from onloop.asgi.request import Stream, declared_length
 from onloop.bridge import await_
 
 Send = Callable[[Message], Awaitable[None]]
 
 # Seconds from a request's first wait to the watch for its client's leaving.
 WATCH_AFTER_S = 0.02
-# Of a length; Python refuses to read thousands of them.
-MAX_DIGITS = 18
 
 
 class Client:
@@ -28,7 +26,9 @@ class Client:
     cannot be cancelled, and for one that is done by then it would be the costlier part.
     """
 
-    def __init__(self, asgi_scope: Message, receive: Receive, first: Message) -> None:
+    def __init__(
+        self, asgi_scope: Message, receive: Receive, first: bytes, *, more_body: bool
+    ) -> None:
         here = bridge.current()
         assert here is not None
         self.left = False
@@ -42,19 +42,24 @@ class Client:
         self._timer: asyncio.TimerHandle | None = None
         self._incoming: Incoming | None = None
         self._ends_at: asyncio.TimerHandle | None = None
-        body = first.get("body", b"")
-        self._size = len(body)
-        if first.get("more_body", False) or len(body) > self.limits.max_body:
-            self._incoming = self._from(first, _declared(asgi_scope["headers"]))
+        self._size = len(first)
+        most = self.limits.max_body
+        declared = None
+        if first or more_body:
+            declared = declared_length(asgi_scope.get("headers", ()))
+        if declared is not None:
+            most = 0 if declared > most else declared
+        if more_body or len(first) > most:
+            self._incoming = self._from(first, declared, complete=not more_body)
             self.body: Any = Stream(self._incoming)
         else:
-            self.body = io.BytesIO(body)
+            self.body = io.BytesIO(first)
         here.before_first_wait = self._start
 
-    def _from(self, message: Message, declared: int | None) -> Incoming:
+    def _from(self, piece: bytes, declared: int | None, *, complete: bool = True) -> Incoming:
         return Incoming(
-            self._receive, message,
-            limits=self.limits, declared=declared, when_left=self._leave,
+            self._receive, piece,
+            complete=complete, limits=self.limits, declared=declared, when_left=self._leave,
         )  # fmt: skip
 
     def apply_limits_of(self, view: Any, request: Any) -> None:
@@ -62,7 +67,7 @@ class Client:
         limits = self.limits = self.limits.with_those_of(view)
         if self._incoming is None and self._size > limits.max_body:
             if not request._read_started:  # else it is out of our hands
-                self._incoming = self._from({"body": self.body.getvalue()}, None)
+                self._incoming = self._from(self.body.getvalue(), None)
                 self.body = request._stream = Stream(self._incoming)
         elif self._incoming is not None:
             self._incoming.limits = limits
@@ -76,7 +81,7 @@ class Client:
 
     def _begin(self) -> None:
         if self._incoming is None:
-            self._incoming = self._from({}, None)
+            self._incoming = self._from(b"", None)
         self._incoming.start()
         self._set_end()
 
@@ -161,20 +166,3 @@ def _swallow_pending_cancel() -> None:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise  # the server's, which came just now
-
-
-def _declared(headers: Any) -> int | None:
-    """The length that the client gave, if it can be relied upon.
-
-    A body in chunks has none, whatever else is said (RFC 9112, 6.3).
-    """
-    lengths = set()
-    for name, value in headers:
-        if name == b"transfer-encoding":
-            return None
-        if name == b"content-length":
-            lengths.add(value)
-    length = lengths.pop() if len(lengths) == 1 else b""
-    if not length.isdigit():
-        return None
-    return int(length) if len(length) <= MAX_DIGITS else 10**MAX_DIGITS

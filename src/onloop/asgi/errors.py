@@ -1,9 +1,11 @@
-"""What can be wrong with a request's body, and the answer to it."""
+"""What can be wrong with a request, and the answer to it."""
 
 from __future__ import annotations
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import UnreadablePostError
+
+from onloop.errors import OnloopError
 
 
 class ClientDisconnected(UnreadablePostError):
@@ -38,4 +40,25 @@ class BodyTimeout(SuspiciousOperation):
         super().__init__(
             f"The body did not come in time: {received} bytes had. The limits are "
             "ONLOOP['BODY_TIMEOUT'] and ['CHUNK_TIMEOUT'], or @onloop.limits(...) of a view."
+        )
+
+
+class InvalidMessage(OnloopError, RuntimeError):
+    """The server handed over a message that the ASGI specification does not have here."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            f"The server sent {message}. A request has messages of the type 'http.request', "
+            "whose 'body' is a byte string, and 'http.disconnect' (ASGI's HTTP specification). "
+            "This is a fault of the server, or of what stands between it and Onloop."
+        )
+
+
+class InvalidScope(OnloopError, RuntimeError):
+    """The server called the application with a scope that the ASGI specification forbids."""
+
+    def __init__(self, wrong: str) -> None:
+        super().__init__(
+            f"The scope of a request is wrong: {wrong} (ASGI's HTTP specification). This is a "
+            "fault of the server, or of what stands between it and Onloop."
         )

@@ -16,9 +16,10 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.core import signals
+from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import connections
-from django.http import FileResponse, HttpResponse
+from django.http import FileResponse, HttpResponse, HttpResponseBadRequest
 from django.urls import set_script_prefix
 from django.utils import timezone, translation
 
@@ -26,9 +27,11 @@ from onloop import bridge, watchdog
 from onloop.asgi.admission import Overloaded, admission_of
 from onloop.asgi.chain import Chain
 from onloop.asgi.client import Client
+from onloop.asgi.errors import InvalidScope
 from onloop.asgi.explain import explain
 from onloop.asgi.lifespan import serve_lifespan
 from onloop.asgi.limits import Limits
+from onloop.asgi.messages import piece_of, wrong_in
 from onloop.asgi.request import OnloopRequest
 from onloop.asgi.response import ClientLeft, send_response
 from onloop.asgi.threads import thread_is_free
@@ -40,6 +43,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 logger = logging.getLogger("onloop.asgi")
+django_logger = logging.getLogger("django.request")
 
 MAX_PATH = 200
 
@@ -53,10 +57,15 @@ class OnloopHandler(Chain, ASGIHandler):
     request_class = OnloopRequest
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
+        kind = scope.get("type")
         if kind == "http":
-            with watchdog.serving(explain):
-                await bridge.run(self._serve, scope, receive, send)
+            try:
+                with watchdog.serving(explain):
+                    await bridge.run(self._serve, scope, receive, send)
+            except (AttributeError, LookupError, TypeError, ValueError) as exc:
+                if wrong := wrong_in(scope):
+                    raise InvalidScope(wrong) from exc
+                raise
         elif kind == "lifespan":
             with watchdog.serving(explain, lingers=False):
                 await serve_lifespan(receive, send)
@@ -90,10 +99,11 @@ class OnloopHandler(Chain, ASGIHandler):
             scope.end()
 
     def _handle(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
-        first = await_(receive())
-        if first["type"] == "http.disconnect":
+        message = await_(receive())
+        first = piece_of(message)
+        if first is None:
             return
-        client = Client(asgi_scope, receive, first)
+        client = Client(asgi_scope, receive, first, more_body=message.get("more_body", False))
         admission = admission_of(asyncio.get_running_loop())
         entered = False
         response: Any = None
@@ -156,6 +166,17 @@ class OnloopHandler(Chain, ASGIHandler):
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
         return response
+
+    def create_request(self, scope: Any, body_file: Any) -> tuple[Any, Any]:
+        """Make the request, or the response to one that cannot be made.
+
+        Django lets through what `Content-Type` can make its own parser raise.
+        """
+        try:
+            return super().create_request(scope, body_file)
+        except (BadRequest, ValueError):
+            django_logger.warning("Bad Request", exc_info=True, extra={"status_code": 400})
+            return None, HttpResponseBadRequest()
 
 
 def unavailable() -> HttpResponse:

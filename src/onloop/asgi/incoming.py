@@ -15,6 +15,7 @@ from typing import Any
 
 from onloop.asgi.errors import BodyTimeout, BodyTooBig, ClientDisconnected, WrongLength
 from onloop.asgi.limits import Limits
+from onloop.asgi.messages import piece_of
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,22 +34,24 @@ SMALL = 4096
 class Incoming:
     """The pieces of a request's body, and then its client's leaving.
 
-    `when_left` is called when the client leaves. `declared` is the length that the client gave,
-    None if it gave none that can be relied upon.
+    `piece` is the first one, `complete` that it is the last as well. `when_left` is called when
+    the client leaves. `declared` is the length that the client gave, None if it gave none that
+    can be relied upon.
     """
 
     def __init__(
         self,
         receive: Receive,
-        first: Message,
+        piece: bytes,
         *,
+        complete: bool,
         limits: Limits,
         declared: int | None,
         when_left: Callable[[], None],
     ) -> None:
         self.limits = limits
         self.declared = declared
-        self.complete = not first.get("more_body", False)
+        self.complete = complete
         self._receive = receive
         self._when_left = when_left
         self._loop = asyncio.get_running_loop()
@@ -62,7 +65,7 @@ class Incoming:
         self._space: asyncio.Future[None] | None = None
         self._lingering: asyncio.Future[None] | None = None
         self._left = False
-        self._keep(first.get("body", b""))
+        self._keep(piece)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -140,8 +143,8 @@ class Incoming:
 
     async def linger(self) -> None:
         """Throw the body away until it is over, the client leaves, or `LINGER_S` is over."""
-        if self.complete or self._left:
-            return
+        if self.complete or self._left or (self._task is not None and self._task.done()):
+            return  # nothing comes any more
         self.fail(ClientDisconnected("The response is complete."))
         if self._space is not None and not self._space.done():
             self._space.set_result(None)
@@ -180,11 +183,12 @@ class Incoming:
                 continue
             try:
                 message = await self._receive()
+                piece = piece_of(message)
             except Exception as exc:
                 logger.exception("The server failed while a request waited for its client.")
                 self.fail(exc)
                 return
-            if message["type"] == "http.disconnect":
+            if piece is None:
                 self._left = True
                 if not self.complete:
                     self.fail(ClientDisconnected("The client left in the middle of its body."))
@@ -192,16 +196,23 @@ class Incoming:
                     self._when_left()
                 self._linger_no_more()
                 return
-            if not self.complete and message["type"] == "http.request":
-                self._keep(message.get("body", b""))
+            kept = False
+            if not self.complete:
+                kept = self._keep(piece)
                 self.complete = not message.get("more_body", False)
-                self._wake()
+                if kept or self.complete:  # an empty piece gives nobody more time
+                    self._wake()
                 if self.complete:
                     self._linger_no_more()
+            if not kept:
+                # Of pieces that fill nothing there may be any number, and a `receive` that has
+                # them all at hand never waits.
+                await asyncio.sleep(0)
 
-    def _keep(self, piece: bytes) -> None:
+    def _keep(self, piece: bytes) -> bool:
+        """Keep `piece` for those who read; tell whether there was anything to keep."""
         if not piece or self._error is not None:
-            return
+            return False
         self._received += len(piece)
         if self.declared is not None and self._received > self.declared:
             self.fail(WrongLength(self.declared))
@@ -210,6 +221,7 @@ class Incoming:
             if self._pieces and len(self._pieces[-1]) + len(piece) <= SMALL:
                 piece = self._pieces.pop() + piece
             self._pieces.append(piece)
+        return True
 
     def _wake(self) -> None:
         for reader in self._readers:

@@ -40,7 +40,8 @@ def _serve(
                 reply = _attempt("startup", lambda: start(stack))
             elif message["type"] == "lifespan.shutdown":
                 reply = _attempt("shutdown", lambda: stop(stack))
-            else:
+            else:  # of a later version; a server may have any number of them at hand
+                bridge.await_(asyncio.sleep(0))
                 continue
             bridge.await_(send(reply))
             if reply["type"] != "lifespan.startup.complete":

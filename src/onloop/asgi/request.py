@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -24,6 +24,9 @@ from onloop.waiting import running_loop
 T = TypeVar("T")
 
 logger = logging.getLogger("onloop.asgi")
+
+# Of a length; Python refuses to read thousands of them.
+MAX_DIGITS = 18
 
 
 class Stream:
@@ -120,9 +123,10 @@ class OnloopRequest(ASGIRequest):
 
     def __init__(self, scope: Any, body_file: Any) -> None:
         super().__init__(scope, body_file)
-        if self._is_lazy and body_file.incoming.declared is None:
-            # It is in chunks: a length beside that means nothing (RFC 9112, 6.3).
-            self.META.pop("CONTENT_LENGTH", None)
+        length = self.META.get("CONTENT_LENGTH")
+        if length is not None and not _is_reliable(length, self.META):
+            # As it would not be for one who read the body, however it comes in.
+            del self.META["CONTENT_LENGTH"]
 
     @property
     def body(self) -> bytes:
@@ -213,6 +217,33 @@ class OnloopRequest(ASGIRequest):
             return len(self._stream.getbuffer())
         incoming: Incoming = self._stream.incoming
         return incoming.limits.max_body if incoming.declared is None else incoming.declared
+
+
+def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Return the length that the client gave to its body, if it can be relied upon.
+
+    A body in chunks has none, whatever else is said (RFC 9112, 6.3).
+    """
+    lengths = set()
+    for name, value in headers:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length":
+            lengths.add(value)
+    length = lengths.pop() if len(lengths) == 1 else b""
+    if not length.isdigit():
+        return None
+    return int(length) if len(length) <= MAX_DIGITS else 10**MAX_DIGITS
+
+
+def _is_reliable(length: str, meta: dict[str, Any]) -> bool:
+    """The same of `CONTENT_LENGTH`, which Django and others read with `int`."""
+    return (
+        len(length) <= MAX_DIGITS
+        and length.isascii()
+        and length.isdigit()
+        and "HTTP_TRANSFER_ENCODING" not in meta
+    )
 
 
 def _do_all(steps: list[Callable[[], object]]) -> asyncio.CancelledError | None:

@@ -26,8 +26,16 @@ _SHOWN_CHARACTERS = 200
 _logged: set[str] = set()
 
 # Literals, comments and bodies of functions: nothing in them is a statement of this session.
+# One that does not end goes on to the end, as for the server; to look for the end of each anew
+# would take a time that grows with the square of the text.
 _NOISE = re.compile(
-    r"'(?:[^']|'')*' | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$", re.DOTALL | re.VERBOSE
+    r"""
+      '(?:[^']|'')*(?:'|\Z)
+    | --[^\n]*
+    | /\*.*?(?:\*/|\Z)
+    | (?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?(?:\$\1\$|\Z)
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 
 # What may be left behind, and what to do in place of it.
