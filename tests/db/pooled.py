@@ -19,6 +19,7 @@ class Connection:
         self.clean = True
         self.alive = True
         self.tidied = 0
+        self.mute = False
         self.borrowed_by: object | None = None
 
 
@@ -29,6 +30,7 @@ class Driver:
         self.opened: list[Connection] = []
         self.attempts = 0
         self.fail = False
+        self.checked: list[Connection] = []
 
     @property
     def open_now(self) -> int:
@@ -51,8 +53,13 @@ class Driver:
     def close(self, connection: Connection) -> None:
         connection.closed = True
 
-    def prepare(self, connection: Connection) -> None:
+    def prepare(self, connection: Connection, timeout_s: float) -> None:
         assert connection.borrowed_by is None
+
+    def check(self, connection: Connection) -> None:
+        self.checked.append(connection)
+        if connection.mute:
+            raise TimeoutError
 
     def tidy(self, connection: Connection) -> None:
         connection.tidied += 1

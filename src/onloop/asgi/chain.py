@@ -30,7 +30,7 @@ from onloop.asgi.errors import BodyTimeout, BodyTooBig
 from onloop.asgi.places import Place, middleware_runs_in_thread, place_of
 from onloop.asgi.threads import call_in_thread, in_thread, thread_middleware
 from onloop.bridge import await_
-from onloop.db.errors import DatabaseUnavailable
+from onloop.db.errors import ConnectionLost, DatabaseUnavailable
 from onloop.db.transaction import make_view_atomic
 
 logger = logging.getLogger("django.request")
@@ -150,7 +150,7 @@ def convert_exceptions(get_response: Handler) -> Handler:
     def inner(request: HttpRequest) -> HttpResponseBase:
         try:
             return get_response(request)  # type: ignore[no-any-return]
-        except (DatabaseUnavailable, BodyTooBig, BodyTimeout) as exc:
+        except (DatabaseUnavailable, ConnectionLost, BodyTooBig, BodyTimeout) as exc:
             if settings.DEBUG_PROPAGATE_EXCEPTIONS:
                 raise
             return _refused(request, exc)
@@ -160,9 +160,11 @@ def convert_exceptions(get_response: Handler) -> Handler:
     return inner
 
 
-def _refused(request: Any, exc: DatabaseUnavailable | BodyTooBig | BodyTimeout) -> HttpResponse:
+def _refused(
+    request: Any, exc: DatabaseUnavailable | ConnectionLost | BodyTooBig | BodyTimeout
+) -> HttpResponse:
     headers = {}
-    if isinstance(exc, DatabaseUnavailable):
+    if isinstance(exc, DatabaseUnavailable | ConnectionLost):
         headers["Retry-After"] = "1"
         status = 503
     else:

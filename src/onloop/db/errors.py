@@ -19,6 +19,15 @@ class TooManyWaiters(PoolTimeout):
     """As many callers as `max_waiting` allows were waiting for a connection already."""
 
 
+class ConnectionLost(OnloopError, OperationalError):
+    """The connection broke, or its server went away, while a statement was under way.
+
+    What had not been committed is rolled back. If it was a COMMIT, or a single statement in
+    autocommit mode, nobody knows what came of it: so this is no `DatabaseUnavailable`, after
+    which nothing has been done and all can be tried again. The request handler answers 503.
+    """
+
+
 class TurnTimeout(OnloopError, OperationalError):
     """A transaction's connection stayed in use by another task for too long."""
 

@@ -24,7 +24,7 @@ from django.utils.functional import Promise
 from django.utils.http import escape_leading_slashes
 
 from onloop import conf
-from onloop.db.errors import DatabaseUnavailable
+from onloop.db.errors import ConnectionLost, DatabaseUnavailable
 from onloop.middleware.paths import is_under
 
 CONTENT_TYPE = "application/problem+json"
@@ -55,7 +55,7 @@ def cause_of(exc: BaseException | None) -> Cause | None:
             return Cause(400, 400, "The body is not the multipart form that it claims to be.")
         case UnreadablePostError():
             return Cause(500, 400, "The body could not be read to its end.")
-        case DatabaseUnavailable():
+        case DatabaseUnavailable() | ConnectionLost():
             return Cause(500, 503)
     return None
 

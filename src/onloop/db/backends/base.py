@@ -255,6 +255,11 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
         if self.scope is None:
             super().close_if_unusable_or_obsolete()
 
+    def statement_unanswered(self) -> None:
+        """The server did not answer in time: what else the pool has may be as dead."""
+        if self._borrowed_from is not None:
+            self._borrowed_from.suspect()
+
     # --- Giving back ------------------------------------------------------------------------
 
     def _give_back(self) -> Exception | None:

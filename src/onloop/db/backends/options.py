@@ -24,6 +24,22 @@ def pool_mode(settings_dict: dict[str, Any]) -> str:
     return given.get("mode", "transaction") if isinstance(given, dict) else "transaction"
 
 
+def answer_timeout_s(wrapper: Any) -> float | None:
+    """Return `OPTIONS["answer_timeout"]`: seconds that the server has to answer a statement.
+
+    Raises `ImproperlyConfigured` for what is no positive number.
+    """
+    given = wrapper.settings_dict["OPTIONS"].get("answer_timeout")
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
+        raise ImproperlyConfigured(
+            f"DATABASES[{wrapper.alias!r}]['OPTIONS']['answer_timeout'] must be a positive "
+            f"number of seconds, or None for no limit, not {given!r}."
+        )
+    return float(given)
+
+
 def pool_options(wrapper: Any) -> PoolOptions:
     """Read `OPTIONS["pool"]`: True, or a dictionary with psycopg_pool's option names.
 
@@ -32,9 +48,8 @@ def pool_options(wrapper: Any) -> PoolOptions:
     Raises `ImproperlyConfigured` for names and values that a pool cannot have.
     """
     given = wrapper.settings_dict["OPTIONS"].get("pool")
-    check = getattr(wrapper.pool_driver, "check", None)
     checked = wrapper.settings_dict["CONN_HEALTH_CHECKS"]
-    defaults: dict[str, Any] = {"check": check} if checked else {}
+    defaults: dict[str, Any] = {"check": wrapper.pool_driver.check} if checked else {}
     if not isinstance(given, dict):
         return PoolOptions(**defaults)
     where = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['pool']"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -23,23 +24,36 @@ class Driver(Protocol):
     def close(self, connection: Any) -> None:
         """Close at once; never waits."""
 
-    def prepare(self, connection: Any) -> None:
-        """Make an idle connection usable for the pool's own calls; never waits."""
+    def prepare(self, connection: Any, timeout_s: float) -> None:
+        """Make an idle connection usable for the pool's own calls; never waits.
+
+        `timeout_s`: how long the server has to answer each of them.
+        """
+
+    def check(self, connection: Any) -> None:
+        """Ask whether an idle connection works; may wait.
+
+        Raises if it does not; a `TimeoutError` if nothing answers.
+        """
 
     def tidy(self, connection: Any) -> None:
         """Close what cursors have left open at the server; may wait. Raises if it cannot."""
 
 
 class Entry(Generic[C]):
-    """One open connection. `since`: when it was last borrowed or given back."""
+    """One open connection. `since`: when it was last borrowed or given back.
 
-    __slots__ = ("connection", "expires_at", "idle", "since")
+    `suspect`: another one was not answered, and this one has not been used since.
+    """
+
+    __slots__ = ("connection", "expires_at", "idle", "since", "suspect")
 
     def __init__(self, connection: C, expires_at: float) -> None:
         self.connection = connection
         self.expires_at = expires_at
         self.idle = False
         self.since = 0.0
+        self.suspect = False
 
 
 class Slot:
@@ -70,6 +84,23 @@ class Guard:
     def __exit__(self, *exc: object) -> None:
         self.lock.release()
         self._pool._settle()
+
+
+def passes(
+    pool: Pool[C], check: Callable[[C], object], connection: C, timeout_s: float
+) -> bool:
+    """Ask `check` about an idle connection, which has `timeout_s` seconds to answer."""
+    try:
+        pool.driver.prepare(connection, timeout_s)
+        check(connection)
+        return True
+    except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, another one is tried
+        if isinstance(exc, TimeoutError):
+            pool.outdate()  # to ask each of the others would take as long
+        return False
+    except BaseException:
+        pool.discard(connection)  # cancelled in the middle of a round trip
+        raise
 
 
 def explain(pool: Pool[Any], what: str) -> str:

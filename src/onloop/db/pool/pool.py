@@ -9,7 +9,6 @@ A cursor that the garbage collector finds gives its connection back from a final
 run in the middle of any line here. So neither `put` nor `discard` ever waits for a lock: they
 leave what they bring in a `deque`, and whoever has the guard looks there once more after it has
 let go (`Guard`). The common path, an idle connection and nobody in the queue, needs no lock.
-
 This module knows no driver: what a connection is, is the business of `Driver`.
 """
 
@@ -23,17 +22,18 @@ from typing import Any, Generic, TypeVar
 from onloop.db.errors import DatabaseUnavailable, PoolTimeout, TooManyWaiters
 from onloop.db.pool.backoff import Backoff
 from onloop.db.pool.options import PoolOptions
-from onloop.db.pool.parts import Driver, Entry, Guard, Slot, explain
-from onloop.db.pool.stats import PoolStats
+from onloop.db.pool.parts import Driver, Entry, Guard, Slot, explain, passes
+from onloop.db.pool.stats import PoolStats, sizes
 from onloop.waiting import Waiter
 
 C = TypeVar("C")
 
 _monotonic = time.monotonic
 
-# `check` is called for a connection that has been idle for longer; PgBouncer's
-# `server_check_delay` is the idea. What came back a moment ago has just worked.
+# `check` is called for a connection that has been idle for longer (PgBouncer's idea, as its
+# `server_check_delay`: what came back a moment ago has just worked), and has so long to answer.
 CHECK_AFTER_S = 1.0
+CHECK_S = 5.0
 
 
 class Pool(Generic[C]):
@@ -69,13 +69,14 @@ class Pool(Generic[C]):
         or no connection can be opened and none could come back, and whatever else `open_` does.
         """
         self._stats.requests += 1
-        now = began = _monotonic()
+        now = _monotonic()
+        deadline = now + self.options.timeout
         while True:
-            entry = self._take_idle(now)
+            entry = self._take_idle(now, deadline)
             if entry is None:
                 step = self._join(urgent=urgent, now=now)
                 if type(step) is not Slot:
-                    step = self._wait(step, began + self.options.timeout)
+                    step = self._wait(step, deadline)
                 now = _monotonic()
                 entry = step
                 if type(step) is Slot:
@@ -89,30 +90,25 @@ class Pool(Generic[C]):
             entry.since = now
             return entry.connection
 
-    def _take_idle(self, now: float) -> Entry[C] | None:
+    def _take_idle(self, now: float, deadline: float) -> Entry[C] | None:
         while self._idle and not self.closed and (entry := self._pop()) is not None:
             connection = entry.connection
             if now < entry.expires_at:
                 if self.driver.is_alive(connection):
                     check = self.options.check
-                    if check is None or now - entry.since < CHECK_AFTER_S:
+                    if entry.suspect:
+                        check = check or self.driver.check
+                    elif check is None or now - entry.since < CHECK_AFTER_S:
                         return entry
-                    if self._passes(check, connection):
+                    # If it does not answer, there is time to open another one.
+                    if passes(self, check, connection, min((deadline - now) / 2, CHECK_S)):
                         return entry
+                    now = _monotonic()
                 self._stats.lost += 1
             self.discard(connection)
+            if now > deadline:
+                raise self._timed_out("checking those that are idle took too long")
         return None
-
-    def _passes(self, check: Callable[[C], object], connection: C) -> bool:
-        try:
-            self.driver.prepare(connection)
-            check(connection)
-            return True
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, another one is tried
-            return False
-        except BaseException:
-            self.discard(connection)  # cancelled in the middle of a round trip
-            raise
 
     def _join(self, *, urgent: bool, now: float) -> Any:
         """Return a slot to open a connection in, or a place in the queue."""
@@ -159,9 +155,7 @@ class Pool(Generic[C]):
         finally:
             self._stats.wait_s += _monotonic() - began
         if not waiter.done and self._abandon(waiter):
-            self._stats.errors += 1
-            what = f"none came free within {self.options.timeout:g} s"
-            raise PoolTimeout(explain(self, what))
+            raise self._timed_out(f"none came free within {self.options.timeout:g} s")
         if isinstance(waiter.value, Exception):
             self._stats.errors += 1
             raise waiter.value
@@ -183,6 +177,7 @@ class Pool(Generic[C]):
             self.discard(connection)
         elif self.driver.is_clean(connection):
             entry.since = now
+            entry.suspect = False  # it has just worked
             self._offer(entry)
         else:
             self._stats.bad += 1
@@ -340,6 +335,11 @@ class Pool(Generic[C]):
                 continue
             self.discard(entry.connection)
 
+    def suspect(self) -> None:
+        """Have every connection checked before it is lent again: one was not answered."""
+        for entry in list(self._entries.values()):
+            entry.suspect = True
+
     def outdate(self) -> None:
         """Replace every connection that is open now, borrowed ones when they are back."""
         for entry in list(self._entries.values()):
@@ -382,19 +382,17 @@ class Pool(Generic[C]):
 
     def stats(self) -> dict[str, int]:
         """Return sizes now and counters since the beginning, named as psycopg_pool's."""
-        return {
-            "pool_min": self.options.min_size,
-            "pool_max": self.options.max_size,
-            "pool_size": self._size - len(self._freed),
-            "pool_available": len(self._idle),
-            "requests_waiting": len(self._waiting),
-            **self._stats.counters(),
-        }
+        now = self._size - len(self._freed), len(self._idle), len(self._waiting)
+        return sizes(self.options, *now) | self._stats.counters()
 
     @property
     def last_error(self) -> str:
         """Why the last attempt to open a connection failed, if it did."""
         return self._backoff.error if self._backoff.failures else ""
+
+    def _timed_out(self, what: str) -> PoolTimeout:
+        self._stats.errors += 1
+        return PoolTimeout(explain(self, what))
 
     def _closed_error(self) -> DatabaseUnavailable:
         return DatabaseUnavailable(f"The pool {self.name!r} is closed.")

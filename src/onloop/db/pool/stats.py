@@ -5,6 +5,19 @@ Counters are raised without a lock: two threads may lose a count, never a connec
 
 from __future__ import annotations
 
+from onloop.db.pool.options import PoolOptions
+
+
+def sizes(options: PoolOptions, size: int, idle: int, waiting: int) -> dict[str, int]:
+    """Return what a pool is now, with psycopg_pool's names."""
+    return {
+        "pool_min": options.min_size,
+        "pool_max": options.max_size,
+        "pool_size": size,
+        "pool_available": idle,
+        "requests_waiting": waiting,
+    }
+
 
 class PoolStats:
     """Counters since the pool was made; times in seconds."""

@@ -136,7 +136,7 @@ class Upkeep:
         pool = self._pool
 
         def work() -> None:
-            pool.driver.prepare(connection)
+            pool.driver.prepare(connection, TIDY_S)
             pool.driver.tidy(connection)
             if pool.options.reset is not None:
                 pool.options.reset(connection)

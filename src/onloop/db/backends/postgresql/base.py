@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
+from django.utils.functional import cached_property
 from psycopg import IsolationLevel, pq
 
 from onloop import bridge
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.cursors import WatchedCursor
+from onloop.db.backends.options import answer_timeout_s
 from onloop.db.backends.postgresql import session
 from onloop.db.backends.postgresql.begin import BeginningCursor
 from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
 from onloop.db.backends.postgresql.creation import DatabaseCreation
+from onloop.db.backends.postgresql.lost import LostConnections
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -51,7 +56,9 @@ class PsycopgDriver:
     def close(self, connection: LoopConnection) -> None:
         connection.close()
 
-    def prepare(self, connection: LoopConnection) -> None:
+    def prepare(self, connection: LoopConnection, timeout_s: float) -> None:
+        setting = connection.answer_timeout_s
+        connection.limit_s = timeout_s if setting is None else min(setting, timeout_s)
         connection.lock = Turn(None)  # that of its last wrapper may be in use
         connection.owner = None
 
@@ -70,6 +77,7 @@ class PostgreSQLMixin(ScopedWrapper):
     creation_class: Any = DatabaseCreation
     pool_driver = PsycopgDriver()
     session_change = staticmethod(session.session_change)
+    wrap_database_errors: Any = cached_property(LostConnections)
     _connection_pools: dict[str, Any]
 
     @property
@@ -108,6 +116,7 @@ class PostgreSQLMixin(ScopedWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()
         params["cursor_factory"] = _watched(params["cursor_factory"])
+        params.pop("answer_timeout", None)
         return params
 
     def create_cursor(self, name: str | None = None) -> Any:
@@ -123,15 +132,25 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(connection, LoopConnection):
             connection.lock = self.turn
             connection.owner = self
+            connection.limit_s = connection.answer_timeout_s
             if connection.opened_as is None:
                 connection.remember()
             level = connection._isolation_level
             self.isolation_level = IsolationLevel.READ_COMMITTED if level is None else level
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        limit_s = answer_timeout_s(self)
+        pool = self.loop_pool
+        if pool is not None and not (
+            {"connect_timeout", "service"} & set(conn_params)
+            or "PGCONNECT_TIMEOUT" in os.environ
+        ):
+            # psycopg's own default is over two minutes.
+            conn_params = {**conn_params, "connect_timeout": math.ceil(pool.options.timeout)}
         connection = super().get_new_connection(conn_params)
         if isinstance(connection, LoopConnection):
             connection.owner = self
+            connection.answer_timeout_s = connection.limit_s = limit_s
             named: Any = connection.server_cursor_factory
             connection.server_cursor_factory = _watched(named)
         return connection

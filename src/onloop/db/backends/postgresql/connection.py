@@ -16,8 +16,7 @@ import contextvars
 import logging
 import os
 import select
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, ClassVar, TypeVar
 
 import psycopg
@@ -26,6 +25,7 @@ from psycopg import errors, generators, pq, waiting
 from psycopg._capabilities import capabilities
 
 from onloop import bridge
+from onloop.db.backends.postgresql.blocking import in_thread
 from onloop.db.backends.postgresql.opened import AsOpened
 from onloop.db.ear import READ, WRITE, Ear, Wait, ear_of
 from onloop.db.turn import Turn
@@ -38,10 +38,16 @@ T = TypeVar("T")
 # Seconds that a cancelled query has to end: to send the request, and to drain the answer.
 CANCEL_S = 5.0
 DRAIN_S = 5.0
+# Seconds that a statement which was not answered in time has to be cancelled at the server.
+UNANSWERED_S = 0.5
 
 _READY_NONE = int(waiting.Ready.NONE)
 _ACTIVE = pq.TransactionStatus.ACTIVE
 _IDLE = pq.TransactionStatus.IDLE
+
+
+class Unanswered(errors.OperationalError, TimeoutError):
+    """The server said nothing for too long; what came of the statement is unknown."""
 
 
 class LoopConnection(psycopg.Connection[Any]):
@@ -54,6 +60,12 @@ class LoopConnection(psycopg.Connection[Any]):
     backends: ClassVar[set[int]] = set()
     # Statements have set something up when it was opened.
     configured = False
+    # Seconds that the server has to answer a statement, whole; None: any time. The setting, and
+    # what holds now: while the pool itself asks something it may be less.
+    answer_timeout_s: float | None = None
+    limit_s: float | None = None
+    # `notifies` waits for something else than an answer.
+    _listening = False
     opened_as: AsOpened | None = None
     # The wait that is under way on the loop, for `close`.
     _waiting: Wait | None = None
@@ -76,8 +88,12 @@ class LoopConnection(psycopg.Connection[Any]):
     ) -> T:
         """Consume a psycopg generator, waiting for the socket in the caller's way.
 
+        Without `timeout` it ends after `limit_s`, and the connection with it.
+
         Raises `SynchronousOnlyOperation` on a loop's thread outside a bridge.
         """
+        if self.limit_s is not None and timeout is None and not self._listening:
+            return self._wait_for_answer(gen, interval, self.limit_s)
         here = bridge.current()
         if here is not None:
             try:
@@ -95,6 +111,35 @@ class LoopConnection(psycopg.Connection[Any]):
             )
         return super().wait(gen, interval, timeout)
 
+    def _wait_for_answer(
+        self, gen: Generator[Any, Any, T], interval: float, limit_s: float
+    ) -> T:
+        try:
+            return self.wait(gen, interval, limit_s)
+        except errors._WaitTimeout:
+            pass
+        try:
+            if self.owner is not None:
+                self.owner.statement_unanswered()
+                # A server that is only slow would go on with it, and keep its locks.
+                if bridge.active() or capabilities.has_cancel_safe():
+                    self.cancel_safe(timeout=UNANSWERED_S)
+        except errors.Error:
+            pass  # it does not answer this either
+        except asyncio.CancelledError as exc:
+            shield = bridge.Shield.of_caller()
+            if shield is None:
+                if self.owner is not None:
+                    self.owner.statement_cancelled(exc)
+                raise
+            shield.absorb(exc)  # the end of a block has to go on, and fails
+        finally:
+            self.pgconn.finish()
+        raise Unanswered(
+            f"the server did not answer within {limit_s:g} s: the connection is closed, what "
+            "came of the statement is unknown"
+        )
+
     def _wait_on_loop(
         self, gen: Generator[Any, Any, T], timeout: float | None, here: bridge.Bridge
     ) -> T:
@@ -110,7 +155,9 @@ class LoopConnection(psycopg.Connection[Any]):
             shield_ends = None if shield is None else shield.deadline
             while True:
                 wait = ear.listen(fileno, state)
-                until = deadline if shield_ends is None else shield_ends
+                until = deadline
+                if shield_ends is not None and (until is None or shield_ends < until):
+                    until = shield_ends
                 timer = None
                 if until is not None:
                     timer = loop.call_at(until, wait.wake_now, _READY_NONE)
@@ -194,9 +241,10 @@ class LoopConnection(psycopg.Connection[Any]):
             # The coroutine is closed, or the process ends: nothing can be waited for.
             self.pgconn.finish()
             return
+        limit_s = self.answer_timeout_s or max(CANCEL_S, DRAIN_S)
         try:
-            self.cancel_safe(timeout=CANCEL_S)
-            self._wait_on_loop(gen, DRAIN_S, here)
+            self.cancel_safe(timeout=min(CANCEL_S, limit_s))
+            self._wait_on_loop(gen, min(DRAIN_S, limit_s), here)
         except errors.QueryCanceled:
             pass
         except errors.Error as error:
@@ -211,7 +259,19 @@ class LoopConnection(psycopg.Connection[Any]):
     def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
         if self.owner is not None:
             self.owner.use_session()  # LISTEN was of use
-        return super().notifies(**kwargs)
+        return self._listen(super().notifies(**kwargs))
+
+    def _listen(self, notifies: Generator[psycopg.Notify]) -> Generator[psycopg.Notify]:
+        with contextlib.closing(notifies):
+            while True:
+                self._listening = True
+                try:
+                    notify = next(notifies, None)
+                finally:
+                    self._listening = False
+                if notify is None:
+                    return
+                yield notify
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel what runs, waiting for its answer in the caller's way.
@@ -228,7 +288,7 @@ class LoopConnection(psycopg.Connection[Any]):
         try:
             async with asyncio.timeout(timeout_s):
                 if not capabilities.has_cancel_safe():
-                    await _in_thread(self.cancel)
+                    await in_thread(self.cancel)
                     return
                 steps: Any = self._cancel_gen()
                 try:
@@ -318,33 +378,6 @@ class LoopDatabase:
         if bridge.active():
             return bridge.await_(_open(params))  # type: ignore[no-any-return]
         return LoopConnection.connect(**params)
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    """Call what blocks for nobody knows how long: libpq before 17 has nothing better.
-
-    Not in the loop's executor, which a loop waits for when it ends. (psycopg's C version keeps
-    the interpreter's lock meanwhile, so that nothing is gained there; its binary wheels have
-    libpq 17.)
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def finish(exc: Exception | None) -> None:
-        if not done.done():
-            done.set_result(None) if exc is None else done.set_exception(exc)
-
-    def work() -> None:
-        failed = None
-        try:
-            function()
-        except Exception as exc:  # noqa: BLE001 - it is the caller's
-            failed = exc
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(finish, failed)
-
-    threading.Thread(target=work, name="onloop-cancel", daemon=True).start()
-    await done
 
 
 def _ready_now(fileno: int, state: int) -> int | None:

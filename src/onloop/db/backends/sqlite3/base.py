@@ -55,9 +55,12 @@ class SQLiteDriver:
     def close(self, connection: sqlite3.Connection) -> None:
         connection.close()
 
-    def prepare(self, connection: sqlite3.Connection) -> None:
+    def prepare(self, connection: sqlite3.Connection, timeout_s: float) -> None:
         if isinstance(connection, LoopSQLiteConnection):
             connection.turn = Turn(None)  # that of its last wrapper may be in use
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """A file is always there."""
 
     def tidy(self, connection: sqlite3.Connection) -> None:
         """Cursors of SQLite are closed at once, so nothing is left."""
