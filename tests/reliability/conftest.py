@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,13 @@ class OwnServer(PostgresServer):
             close_pools()
             for alias, settings in before.items():
                 connections.settings[alias].update(settings)
+
+
+@pytest.fixture
+def silent_log(caplog: pytest.LogCaptureFixture) -> None:
+    """No tracebacks of requests that fail: pytest would keep millions of lines."""
+    caplog.set_level(logging.CRITICAL, logger="django.request")
+    caplog.set_level(logging.CRITICAL, logger="onloop.db")
 
 
 @pytest.fixture(scope="session")

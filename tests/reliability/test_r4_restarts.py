@@ -36,7 +36,7 @@ RESTARTS = size(2, full=20)
 
 
 @pytest.fixture
-def restarted(own_server, tmp_path):
+def restarted(own_server, silent_log, tmp_path):
     """`await restarted()`: run, apply the rule, judge."""
 
     async def run(restarts=RESTARTS, *, patience_s=30.0, rule_s=5.0, kinds=()):

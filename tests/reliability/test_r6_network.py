@@ -35,7 +35,7 @@ TIMES = size(1, full=50)
 
 
 @pytest.fixture
-def struck(db_clean, fault_proxy, tmp_path):
+def struck(db_clean, fault_proxy, silent_log, tmp_path):
     """`await struck(faults, moments)`: run, apply the rule, judge."""
 
     async def run(faults, moments, times=TIMES, *, hang_s=20.0, rule_s=5.0):

@@ -32,7 +32,7 @@ AWAY_S = size(2, full=600)
 
 
 @pytest.fixture
-def survived(own_server, tmp_path):
+def survived(own_server, silent_log, tmp_path):
     """`await survived()`: run, apply the rule, judge."""
 
     async def run(away_s=AWAY_S, rule_s=5.0):
