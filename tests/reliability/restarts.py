@@ -27,6 +27,8 @@ from tests.reliability.scale import FULL, HANG_S
 IN_A_ROW = 30
 FULL_RATE_S = 5
 CLEAR = (OperationalError,)
+# Operations that come to the end of a block, or fail.
+BLOCKS = {"write", "savepoint", "gather", "request"}
 
 
 class Pace:
@@ -142,6 +144,8 @@ class Restarts(Kills):
         if operation.told == "nothing":
             operation.told = "done"
         if operation.told == "done":
+            if operation.kind in BLOCKS and not operation.body_done:
+                self._findings.add("lost although reported as done", operation.kind)
             self._in_a_row += times_back == self._times_back
             return True
         self._failed += 1
