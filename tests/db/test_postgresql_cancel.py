@@ -214,6 +214,28 @@ async def test_a_cancel_leaves_no_descriptor_behind(
     gate.open()
 
 
+async def test_a_cancel_that_the_server_gets_before_its_statement_is_sent_again(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    ask = ours.LoopConnection._acancel
+
+    async def too_early(self: Any, timeout_s: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:  # to a back end that is idle, the first one says nothing
+            await ask(self, timeout_s)
+
+    monkeypatch.setattr(ours.LoopConnection, "_acancel", too_early)
+    task = asyncio.create_task(afetch(gate.sql))
+    (backend,) = await gate.until_waiting(1)
+    await cancel(task)
+    assert asked == 2
+    assert gate.waiting() == []
+    assert await abackend_pid() == backend.pid
+    await assert_all_back()
+
+
 # --- libpq before 17 --------------------------------------------------------------------------
 
 

@@ -190,7 +190,7 @@ def test_the_mode_of_a_transaction_is_one_of_three(try_options):
 
 @pytest.mark.only_on("postgresql")
 def test_an_application_name_that_is_changed_is_found(try_options, monkeypatch):
-    from onloop.db.backends.postgresql.connection import LoopDatabase
+    from onloop.db.backends.postgresql.opening import LoopDatabase
 
     connect = LoopDatabase.connect
 

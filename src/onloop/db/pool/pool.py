@@ -9,6 +9,7 @@ A cursor that the garbage collector finds gives its connection back from a final
 run in the middle of any line here. So neither `put` nor `discard` ever waits for a lock: they
 leave what they bring in a `deque`, and whoever has the guard looks there once more after it has
 let go (`Guard`). The common path, an idle connection and nobody in the queue, needs no lock.
+
 This module knows no driver: what a connection is, is the business of `Driver`.
 """
 

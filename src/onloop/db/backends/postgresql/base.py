@@ -19,9 +19,10 @@ from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.options import answer_timeout_s
 from onloop.db.backends.postgresql import session
 from onloop.db.backends.postgresql.begin import BeginningCursor
-from onloop.db.backends.postgresql.connection import LoopConnection, LoopDatabase
+from onloop.db.backends.postgresql.connection import LoopConnection
 from onloop.db.backends.postgresql.creation import DatabaseCreation
 from onloop.db.backends.postgresql.lost import LostConnections
+from onloop.db.backends.postgresql.opening import LoopDatabase
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 

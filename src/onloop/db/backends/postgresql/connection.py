@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import select
@@ -21,7 +20,7 @@ from typing import Any, ClassVar, TypeVar
 
 import psycopg
 from django.core.exceptions import SynchronousOnlyOperation
-from psycopg import errors, generators, pq, waiting
+from psycopg import errors, pq, waiting
 from psycopg._capabilities import capabilities
 
 from onloop import bridge
@@ -243,8 +242,7 @@ class LoopConnection(psycopg.Connection[Any]):
             return
         limit_s = self.answer_timeout_s or max(CANCEL_S, DRAIN_S)
         try:
-            self.cancel_safe(timeout=min(CANCEL_S, limit_s))
-            self._wait_on_loop(gen, min(DRAIN_S, limit_s), here)
+            self._stop_statement(gen, limit_s, here)
         except errors.QueryCanceled:
             pass
         except errors.Error as error:
@@ -255,6 +253,24 @@ class LoopConnection(psycopg.Connection[Any]):
         if not self.closed and self.pgconn.transaction_status == _ACTIVE:
             logger.warning("A cancelled query did not end: its connection is closed.")
             self.pgconn.finish()
+
+    def _stop_statement(
+        self, gen: Generator[Any, Any, Any], limit_s: float, here: bridge.Bridge
+    ) -> None:
+        ends = None
+        again_s = 0.25
+        while True:
+            self.cancel_safe(timeout=min(CANCEL_S, limit_s))
+            now = here.loop.time()
+            ends = ends or now + min(DRAIN_S, limit_s)
+            try:
+                self._wait_on_loop(gen, min(again_s, ends - now), here)
+                return
+            except errors._WaitTimeout:
+                # The server forgets a cancel that comes before its statement.
+                if here.loop.time() >= ends:
+                    raise
+                again_s *= 2
 
     def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
         if self.owner is not None:
@@ -331,53 +347,6 @@ class LoopConnection(psycopg.Connection[Any]):
             return False
         closed: bool = self.closed  # `consume_input` finds it out
         return not closed and not self._poll.poll(0)
-
-
-# The attempts of the `connect` that is under way: one for each address.
-_attempts: contextvars.ContextVar[list[Generator[Any, Any, Any]]] = contextvars.ContextVar(
-    "onloop_attempts"
-)
-
-
-class _Opener(psycopg.AsyncConnection[Any]):
-    """Opens a `LoopConnection` with psycopg's own asynchronous `connect`, look-ups included."""
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
-        attempt = _connect(conninfo)
-        _attempts.get().append(attempt)
-        return attempt
-
-
-def _connect(conninfo: str) -> Generator[Any, Any, LoopConnection]:
-    pgconn = yield from generators.connect(conninfo)
-    return LoopConnection(pgconn)
-
-
-async def _open(params: dict[str, Any]) -> Any:
-    attempts: list[Generator[Any, Any, Any]] = []
-    token = _attempts.set(attempts)
-    try:
-        return await _Opener.connect(**params)
-    finally:
-        _attempts.reset(token)
-        for attempt in attempts:
-            # Cancelled or timed out, it would keep its socket as long as somebody keeps the
-            # traceback.
-            attempt.close()
-
-
-class LoopDatabase:
-    """Stands for the module `psycopg` in the wrapper: the same names, another `connect`."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(psycopg, name)
-
-    @staticmethod
-    def connect(**params: Any) -> LoopConnection:
-        if bridge.active():
-            return bridge.await_(_open(params))  # type: ignore[no-any-return]
-        return LoopConnection.connect(**params)
 
 
 def _ready_now(fileno: int, state: int) -> int | None:
