@@ -38,10 +38,10 @@ class Admission:
 
         Raises `Overloaded` if too many wait already, or after `ONLOOP["QUEUE_TIMEOUT"]`.
         """
-        settings = conf.get()
-        if self._served < settings.MAX_REQUESTS:
+        if not self.is_full:
             self._served += 1
             return
+        settings = conf.get()
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= settings.MAX_QUEUE:
             self._refuse(loop.time())
@@ -58,6 +58,11 @@ class Admission:
             timer.cancel()
             if slot in self._waiting:
                 self._waiting.remove(slot)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one has to wait, or is refused."""
+        return self._served >= conf.get().MAX_REQUESTS
 
     def leave(self) -> None:
         """Give the slot back, or to the one who has waited longest."""

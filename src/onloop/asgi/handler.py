@@ -15,12 +15,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from django.conf import settings
 from django.core import signals
 from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import connections
 from django.http import FileResponse, HttpResponse, HttpResponseBadRequest
-from django.urls import set_script_prefix
+from django.urls import Resolver404, get_resolver, set_script_prefix
 from django.utils import timezone, translation
 
 from onloop import bridge, watchdog
@@ -109,8 +110,9 @@ class OnloopHandler(Chain, ASGIHandler):
         response: Any = None
         try:
             try:
-                admission.enter()
-                entered = True
+                if not (admission.is_full and is_always_served(asgi_scope)):
+                    admission.enter()
+                    entered = True
                 response = self._respond(asgi_scope, client)
             except Overloaded:
                 response = unavailable()
@@ -177,6 +179,19 @@ class OnloopHandler(Chain, ASGIHandler):
         except (BadRequest, ValueError):
             django_logger.warning("Bad Request", exc_info=True, extra={"status_code": 400})
             return None, HttpResponseBadRequest()
+
+
+def is_always_served(asgi_scope: Message) -> bool:
+    """Tell whether the address is a view's that no limit on requests holds for.
+
+    Asked only where there is no slot: it is looked up once more than for other requests.
+    """
+    path = asgi_scope["path"].removeprefix(get_script_prefix(asgi_scope).rstrip("/"))
+    try:
+        match = get_resolver(settings.ROOT_URLCONF).resolve(path)
+    except Resolver404:
+        return False
+    return getattr(match.func, "onloop_always", False)
 
 
 def unavailable() -> HttpResponse:

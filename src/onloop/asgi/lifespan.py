@@ -15,6 +15,7 @@ from onloop import bridge, conf
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
+from onloop.phase import enter_phase
 
 logger = logging.getLogger("onloop.asgi")
 
@@ -33,12 +34,17 @@ def _serve(
 ) -> None:
     scope = Scope.begin()
     stack = AsyncExitStack()
+    loop = asyncio.get_running_loop()
     try:
         while True:
             message = bridge.await_(receive())
             if message["type"] == "lifespan.startup":
+                enter_phase(loop, "starting")
                 reply = _attempt("startup", lambda: start(stack))
+                if reply["type"] == "lifespan.startup.complete":
+                    enter_phase(loop, "started")
             elif message["type"] == "lifespan.shutdown":
+                enter_phase(loop, "stopping")
                 reply = _attempt("shutdown", lambda: stop(stack))
             else:  # of a later version; a server may have any number of them at hand
                 bridge.await_(asyncio.sleep(0))
@@ -47,6 +53,7 @@ def _serve(
             if reply["type"] != "lifespan.startup.complete":
                 return
     except BaseException:
+        enter_phase(loop, "stopping")
         stop(stack)  # cancelled: a server that gives up says no more
         raise
     finally:
