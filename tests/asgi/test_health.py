@@ -274,6 +274,17 @@ async def test_a_probe_does_not_join_the_transaction_of_its_request(project):
         connections.settings["default"]["ATOMIC_REQUESTS"] = False
 
 
+async def test_a_check_has_nothing_of_the_request_that_began_it(project):
+    """Others share it."""
+
+    def refuse(*args):
+        raise ZeroDivisionError
+
+    async with onloop.scope():
+        with connection.execute_wrapper(refuse):
+            assert (await project.get("/ready/")).json() == READY
+
+
 # --- many probes at once ----------------------------------------------------------------------
 
 
