@@ -1,4 +1,4 @@
-"""How many requests are served at once, and how many may wait for that.
+"""How many requests are served at once, how many may wait for that, and when none is left.
 
 Beyond both, a request is refused at once: a server that takes on more than it can do answers
 nobody in time. The hand-over is a plain call, so a slot cannot be lost by a cancellation.
@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from onloop import conf
 from onloop.bridge import await_
+from onloop.waiting import Waiter
 
 logger = logging.getLogger("onloop.asgi")
 
@@ -32,6 +33,30 @@ class Admission:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._refused = 0
         self._told_at = -TOLD_EVERY_S
+        self._present = 0
+        self._empty: Waiter[None] | None = None
+
+    # --- from its beginning to its very end ---------------------------------------------------
+
+    def arrive(self) -> None:
+        """Count a request, which may have no slot, or no more."""
+        self._present += 1
+
+    def depart(self) -> None:
+        """Count it out, once nothing of it runs any more."""
+        self._present -= 1
+        if not self._present and self._empty is not None:
+            self._empty.set(None)
+            self._empty = None
+
+    def until_empty(self, timeout_s: float) -> int:
+        """Wait in a bridge until none is present; return how many are after `timeout_s`."""
+        if self._present:
+            self._empty = empty = Waiter[None]()
+            empty.wait(timeout_s)
+        return self._present
+
+    # --- slots --------------------------------------------------------------------------------
 
     def enter(self) -> None:
         """Take a slot; in a bridge, wait for one.

@@ -25,7 +25,7 @@ from django.urls import Resolver404, get_resolver, set_script_prefix
 from django.utils import timezone, translation
 
 from onloop import bridge, watchdog
-from onloop.asgi.admission import Overloaded, admission_of
+from onloop.asgi.admission import Admission, Overloaded, admission_of
 from onloop.asgi.chain import Chain
 from onloop.asgi.client import Client
 from onloop.asgi.errors import InvalidScope
@@ -83,6 +83,8 @@ class OnloopHandler(Chain, ASGIHandler):
             timezone.deactivate()
         else:
             _served_here.set(True)
+        admission = admission_of(asyncio.get_running_loop())
+        admission.arrive()
         scope = Scope.begin()
         # Not entered: inside another context it would do nothing, and the request before left
         # its own behind.
@@ -90,7 +92,7 @@ class OnloopHandler(Chain, ASGIHandler):
         token = SyncToAsync.thread_sensitive_context.set(threads)
         try:
             try:
-                self._handle(asgi_scope, receive, send)
+                self._handle(asgi_scope, receive, send, admission)
             finally:
                 SyncToAsync.thread_sensitive_context.reset(token)
                 executor = SyncToAsync.context_to_thread_executor.pop(threads, None)
@@ -98,14 +100,16 @@ class OnloopHandler(Chain, ASGIHandler):
                     await_(_end_thread(executor))
         finally:
             scope.end()
+            admission.depart()
 
-    def _handle(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
+    def _handle(
+        self, asgi_scope: Message, receive: Receive, send: Send, admission: Admission
+    ) -> None:
         message = await_(receive())
         first = piece_of(message)
         if first is None:
             return
         client = Client(asgi_scope, receive, first, more_body=message.get("more_body", False))
-        admission = admission_of(asyncio.get_running_loop())
         entered = False
         response: Any = None
         try:

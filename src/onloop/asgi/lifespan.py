@@ -12,12 +12,16 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from onloop import bridge, conf
+from onloop.asgi.admission import admission_of
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
-from onloop.phase import enter_phase
+from onloop.phase import enter_phase, phase_of
 
 logger = logging.getLogger("onloop.asgi")
+
+# Seconds that a shutdown waits for requests that the server has cancelled, or still serves.
+REQUESTS_S = 5.0
 
 
 async def serve_lifespan(
@@ -52,9 +56,10 @@ def _serve(
             bridge.await_(send(reply))
             if reply["type"] != "lifespan.startup.complete":
                 return
-    except BaseException:
+    except BaseException:  # cancelled: a server that gives up says no more
+        first = phase_of(loop) != "stopping"
         enter_phase(loop, "stopping")
-        stop(stack)  # cancelled: a server that gives up says no more
+        stop(stack, wait=first)
         raise
     finally:
         scope.end()
@@ -89,9 +94,18 @@ def start(stack: AsyncExitStack) -> None:
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
 
 
-def stop(stack: AsyncExitStack) -> None:
-    """Leave what `start` entered, in reverse order; drain and close the loop's pools."""
+def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
+    """Leave what `start` entered, in reverse order; drain and close the loop's pools.
+
+    With `wait`, requests end first, within `REQUESTS_S` seconds: uvicorn cancels those that
+    take too long and says at once that this is the end, while they still roll back.
+    """
+    loop = asyncio.get_running_loop()
     try:
-        bridge.await_(stack.aclose())
+        if wait and (left := admission_of(loop).until_empty(REQUESTS_S)):
+            logger.warning("The project is shut down while %d requests are under way.", left)
     finally:
-        pools.drain_pools(asyncio.get_running_loop())
+        try:
+            bridge.await_(stack.aclose())
+        finally:
+            pools.drain_pools(loop)
