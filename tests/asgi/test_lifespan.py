@@ -92,7 +92,12 @@ async def cleans_up(request):
         events.append("view has ended")
 
 
-urlpatterns = [path("count/", count), path("plain/", plain), path("user/", user), path("cleans-up/", cleans_up)]
+urlpatterns = [
+    path("count/", count),
+    path("plain/", plain),
+    path("user/", user),
+    path("cleans-up/", cleans_up),
+]
 
 
 def hooks(*names):
@@ -168,7 +173,7 @@ async def test_hooks_are_left_when_the_server_cancels_the_lifespan(project):
     assert open_connections() == {}
 
 
-# --- requests that are under way ---------------------------------------------------------------
+# --- requests that are under way --------------------------------------------------------------
 
 
 async def started(project, **limits):

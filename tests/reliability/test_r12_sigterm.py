@@ -2,15 +2,16 @@
 
 The short form ends uvicorn twice and Granian once; the full one each of the four servers 25
 times. Sixteen clients send requests that write two rows in a transaction: awaiting, waiting in
-the database, in a thread, and with a response in pieces; on uvicorn two of them would never
-end. Who was received and is done in time is answered in full, and its rows are there. Who is
-cancelled is rolled back. Hooks of the lifespan are left after the last request, pools are
-closed, the server has no back end any more, and the exit code is the documented one.
+the database, in a thread, and with a response in pieces; on uvicorn and PostgreSQL two of them
+would never end. Who was received and is done in time is answered in full, and its rows are
+there. Who is cancelled is rolled back. Hooks of the lifespan are left after the last request,
+pools are closed, the server has no back end any more, and the exit code is the documented one.
 """
 
 import asyncio
 
 import pytest
+from django.db import connection
 
 from tests.db.eventually import eventually
 from tests.reliability import terms
@@ -47,9 +48,7 @@ def ended(db_clean, request, tmp_path):
 
 async def _no_back_end_is_left(databases, findings):
     async def none():
-        return not await asyncio.to_thread(
-            databases.activity, application_name="onloop-server"
-        )
+        return not await asyncio.to_thread(databases.activity, application_name="onloop-server")
 
     try:
         await eventually(none, "the end of its back ends")
@@ -63,7 +62,7 @@ async def test_a_server_that_is_told_to_end_finishes_what_it_has_received(ended,
     findings = await ended(server, ROUNDS[server])
     assert findings.counts["SIGTERMs"] == ROUNDS[server]
     assert findings.counts["done"] >= terms.CLIENTS * ROUNDS[server]
-    if terms.ENDINGS[server].cancels:
+    if terms.ENDINGS[server].cancels and connection.vendor == "postgresql":
         assert findings.counts["cancelled"] > 0
 
 
@@ -85,8 +84,11 @@ def found(ended):
 
 async def test_a_shutdown_that_looks_at_nothing_is_found(found):
     kinds = await found("careless")
-    assert {"hooks left under requests", "left behind: pools, requests"} <= kinds.keys()
+    assert "left behind: pools, requests" in kinds
+    if connection.vendor == "postgresql":  # where some requests are cancelled at the end
+        assert "hooks left under requests" in kinds
 
 
+@pytest.mark.only_on("postgresql")
 async def test_work_that_is_cancelled_and_not_rolled_back_is_found(found):
     assert "there although cancelled" in await found("torn")
