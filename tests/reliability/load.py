@@ -1,4 +1,4 @@
-"""A server of R8, R11 and R13, looked at from outside: what it says, and what the system says."""
+"""A server of R8, R11 and R13 from outside: what it says, and what the system says of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application of R8, R11 and R13, in a server's process: views, and what it knows of itself.
+"""The application of R8, R11 and R13 in a server: views, and what it knows of itself.
 
 `/stats/` is answered whatever the load: queues and pools as they are, the most that was seen,
 how late the loop was, and what was called on it that may block.

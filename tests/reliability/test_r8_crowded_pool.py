@@ -4,8 +4,8 @@ with Retry-After in less than 100 ms beyond it.
 The short form has 150 clients. All ask at once for a row that an outsider has locked, so ten
 requests hold a connection and nobody gets any further: who is served, who waits and who is
 refused can be counted, once by the limits on requests and once by the pool's `max_waiting`.
-Others come while it is full; how long their refusals take is measured, and judged in the full
-run. Then the row is let go, and everybody who waited is answered.
+Others come while it is full; how long their refusals take is measured, and for 99 of 100 judged
+in the full run. Then the row is let go, and everybody who waited is answered.
 """
 
 import asyncio
@@ -76,9 +76,13 @@ class Crowd:
             times_ms.append((time.monotonic() - begun) * 1000)
             if self.statuses.pop() != 503:
                 self.findings.add("queue not bounded", "one more was let in")
-        self.findings.measured["longest refusal ms"] = longest = max(times_ms)
-        if FULL and longest > REFUSED_MS:
-            self.findings.add("late refusal", f"{longest:.0f} ms")
+        times_ms.sort()
+        measured = self.findings.measured
+        measured["median refusal ms"] = times_ms[LATE // 2]
+        measured["p99 refusal ms"] = p99 = times_ms[int(0.99 * LATE)]
+        measured["longest refusal ms"] = times_ms[-1]
+        if FULL and p99 > REFUSED_MS:
+            self.findings.add("late refusal", f"{p99:.0f} ms")
 
 
 @pytest.fixture
