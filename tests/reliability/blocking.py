@@ -9,6 +9,7 @@ import asyncio
 import socket
 import sys
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -32,9 +33,10 @@ class BlockingCalls:
         """Begin; there is no end, as an audit hook has none."""
         self._thread = threading.get_ident()
         sys.addaudithook(self._audit)
-        for name in ("wait", "wait_selector", "wait_select", "wait_epoll", "wait_poll"):
-            if hasattr(psycopg.waiting, name):
-                self._wrap(name)
+        for name in ("wait", "wait_conn"):
+            self._wrap(psycopg.waiting, name)
+        if sys.version_info < (3, 13):  # which has an event for it
+            self._wrap(time, "sleep")
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in EVENTS and threading.get_ident() == self._thread:
@@ -44,12 +46,12 @@ class BlockingCalls:
             what = "" if isinstance(arguments[0], socket.socket) else f" {arguments[0]!r}"
             self.seen[f"{event}{what[:100]}"] += 1
 
-    def _wrap(self, name: str) -> None:
-        function = getattr(psycopg.waiting, name)
+    def _wrap(self, module: Any, name: str) -> None:
+        function = getattr(module, name)
 
         def wait(*args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() == self._thread and asyncio._get_running_loop():
-                self.seen[f"psycopg.waiting.{name}"] += 1
+                self.seen[f"{module.__name__}.{name}"] += 1
             return function(*args, **kwargs)
 
-        setattr(psycopg.waiting, name, wait)
+        setattr(module, name, wait)

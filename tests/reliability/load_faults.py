@@ -1,8 +1,11 @@
-"""The application of R8, broken on purpose: it is served in place of it."""
+"""The application of R8 and R11, broken on purpose: each is served in place of it."""
 
 import dataclasses
 
+import psycopg
+
 from onloop.db import pools
+from onloop.db.backends.postgresql.connection import LoopConnection
 from onloop.db.pool import Pool
 from tests.reliability import load_site
 
@@ -31,3 +34,9 @@ async def boundless(scope, receive, send):
     hoard = b"x" * 1_000_000
     await load_site.application(scope, receive, send)
     del hoard
+
+
+async def blocking(scope, receive, send):
+    """The driver waits for its socket on the loop's thread."""
+    LoopConnection.wait = psycopg.Connection.wait
+    await load_site.application(scope, receive, send)

@@ -16,14 +16,13 @@ import pytest
 from tests.db.eventually import eventually
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings, Found
-from tests.reliability.load import MIB, Loaded
+from tests.reliability.load import MIB, POOL, Loaded
 from tests.reliability.scale import FULL, HANG_S, LONG_S, size
 from tests.reliability.wire import CUT, Client
 
 pytestmark = [pytest.mark.only_on("postgresql"), pytest.mark.timeout(LONG_S)]
 
 CLIENTS = size(150, full=1000)
-POOL = 10
 WAITING = CLIENTS // 5
 LATE = size(30, full=300)
 MEMORY = 50 * MIB
@@ -94,9 +93,8 @@ def crowded(db_clean, request, tmp_path):
         how = BOUNDS[bound]
         author = await Author.objects.acreate(name="held")
         loop = request.config.getoption("loop")
-        pool = {"max_size": POOL, **how["pool"]}
         async with Loaded(
-            findings, tmp_path, loop=loop, pool=pool, limits=how["limits"], **options
+            findings, tmp_path, loop=loop, pool=how["pool"], limits=how["limits"], **options
         ) as server:
             with db_clean.connect() as outsider:
                 outsider.autocommit = False
