@@ -27,6 +27,8 @@ from tests.servers import AsgiServer, Serving, start
 CLIENTS = 16
 # Beyond what any server waits for: such a request is cancelled. Ten minutes.
 FOR_EVER_MS = 600_000
+# As the server's connections are called in pg_stat_activity; no other test's server is.
+BACK_ENDS = "onloop-r12"
 SITE = "tests.reliability.terms_site:application"
 
 
@@ -96,7 +98,7 @@ class Term:
         self._folder = folder
         self._serving = Serving(
             server, loop, site,
-            env=(("ONLOOP_TEST_JOURNAL", str(self._journal)),),
+            env=(("ONLOOP_TEST_JOURNAL", str(self._journal)), ("PGAPPNAME", BACK_ENDS)),
             arguments=self.ending.arguments,
         )  # fmt: skip
         self._answers = 0

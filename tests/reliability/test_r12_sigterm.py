@@ -48,12 +48,12 @@ def ended(db_clean, request, tmp_path):
 
 async def _no_back_end_is_left(databases, findings):
     async def none():
-        return not await asyncio.to_thread(databases.activity, application_name="onloop-server")
+        return not await asyncio.to_thread(databases.activity, application_name=terms.BACK_ENDS)
 
     try:
         await eventually(none, "the end of its back ends")
     except AssertionError:
-        left = databases.activity(application_name="onloop-server")
+        left = databases.activity(application_name=terms.BACK_ENDS)
         findings.add("left behind: back ends", left)
 
 
