@@ -32,6 +32,7 @@ def test_without_the_setting_there_are_defaults():
             BEARER_FAILURE_WINDOW=60.0,
             BEARER_CLIENT_ADDRESS="",
             IMPLICIT_IO="allow",
+            READY_TIMEOUT=2.0,
         )
     conf.reload()
 
@@ -55,6 +56,7 @@ def test_without_the_setting_there_are_defaults():
         ("IMPLICIT_IO", "raise", "raise"),
         ("STALL_MS", 0, 0),
         ("STALL_MS", 250, 250),
+        ("READY_TIMEOUT", 0.5, 0.5),
         ("BEARER_PUBLIC_PATHS", ["/"], ("/",)),
         ("BEARER_SESSIONS", True, True),
         ("BEARER_REALM", "the desk, upstairs", "the desk, upstairs"),
@@ -105,6 +107,7 @@ def test_a_valid_value_is_read(name, given, read):
         ({"BEARER_CLIENT_ADDRESS": len}, r'"BEARER_CLIENT_ADDRESS"\] must be the dotted path'),
         ({"IMPLICIT_IO": "refuse"}, r'ONLOOP\["IMPLICIT_IO"\] must be "allow" or "raise"'),
         ({"IMPLICIT_IO": True}, r'ONLOOP\["IMPLICIT_IO"\] must be "allow" or "raise"'),
+        ({"READY_TIMEOUT": 0}, r'ONLOOP\["READY_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": 0}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": -1}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),
         ({"TURN_TIMEOUT": True}, r'ONLOOP\["TURN_TIMEOUT"\] must be a number of seconds'),

@@ -250,25 +250,23 @@ def test_the_clients_address_and_scheme_come_from_the_proxy(project, server):
 @pytest.fixture
 def with_health(project: Path) -> Path:
     urls = project / "mysite" / "urls.py"
-    urls.write_text(
-        f"{URLS}\n{python_with('def ready')}\n"
-        'urlpatterns += [path("alive/", alive), path("ready/", ready)]\n'
-    )
+    block = python_with("onloop.health").replace("urlpatterns =", "urlpatterns +=")
+    urls.write_text(f"{URLS}\n{block}\n")
     return project
 
 
 def test_the_health_checks_answer(with_health):
     with Server(with_health, COMMANDS["uvicorn"]) as running:
-        assert running.get("/alive/").text == "alive"
-        assert running.get("/ready/").text == "ready"
+        assert running.get("/health/live/").status_code == 200
+        assert running.get("/health/ready/").status_code == 200
 
 
-def test_without_a_database_only_alive_is_healthy(with_health):
+def test_without_a_database_only_live_is_healthy(with_health):
     settings = with_health / "mysite" / "settings.py"
     newproject.replace(settings, "BASE_DIR / 'db.sqlite3'", "BASE_DIR / 'no' / 'db.sqlite3'")
     with Server(with_health, COMMANDS["uvicorn"]) as running:
-        assert running.get("/alive/").text == "alive"
-        assert running.get("/ready/").status_code == 503
+        assert running.get("/health/live/").status_code == 200
+        assert running.get("/health/ready/").status_code == 503
 
 
 def test_the_proxys_setting_makes_a_request_secure(project):

@@ -126,6 +126,8 @@ class Settings:
     seconds until the response begins, 0 for no end; `MAX_REQUESTS` that are served at once on
     an event loop and `MAX_QUEUE` that wait for that, for `QUEUE_TIMEOUT` seconds at most.
 
+    `READY_TIMEOUT`: seconds that a health check waits for the databases (docs/health.md).
+
     Bearer tokens (docs/bearer-tokens.md): `BEARER_PUBLIC_PATHS`, prefixes of paths that need
     none; `BEARER_SESSIONS`, whether a session does in place of one; `BEARER_REALM`;
     `BEARER_MAX_FAILURES`, how many invalid ones an address may send in `BEARER_FAILURE_WINDOW`
@@ -149,6 +151,7 @@ class Settings:
     MAX_REQUESTS: int = _setting(1000, _number_of("requests", above=0, whole=True))
     MAX_QUEUE: int = _setting(1000, _COUNT_OR_0)
     QUEUE_TIMEOUT: float = _setting(10.0, _SECONDS)
+    READY_TIMEOUT: float = _setting(2.0, _SECONDS)
     BEARER_PUBLIC_PATHS: tuple[str, ...] = _setting((), _paths)
     BEARER_SESSIONS: bool = _setting(False, _flag)
     BEARER_REALM: str = _setting("api", _quotable)

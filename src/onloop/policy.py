@@ -1,4 +1,4 @@
-"""The marks of a view: where it runs if it is synchronous, and its own limits."""
+"""The marks of a view: where it runs if it is synchronous, its own limits, or none."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def on_loop(view: F) -> F:
 def in_thread(view: F) -> F:
     """Run this synchronous view in a thread, whatever the settings say."""
     view.onloop_place = "thread"  # type: ignore[attr-defined]
+    return view
+
+
+def always(view: F) -> F:
+    """Serve this view however many requests are served or wait: a check of health.
+
+    Neither `ONLOOP["MAX_REQUESTS"]` nor the queue before it holds for it, so it must be cheap.
+    """
+    view.onloop_always = True  # type: ignore[attr-defined]
     return view
 
 

@@ -12,6 +12,7 @@ from django.db import connections
 from django.http import HttpResponse
 from django.urls import path
 
+from onloop.asgi.admission import admission_of
 from onloop.db import pools
 from tests.asgi.client import Lifespan
 from tests.asgi.conftest import borrowed
@@ -80,7 +81,23 @@ async def user(request):
     return HttpResponse(request.user.username)
 
 
-urlpatterns = [path("count/", count), path("plain/", plain), path("user/", user)]
+async def cleans_up(request):
+    """A view that is cancelled and takes a moment to end."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        events.append("view is cancelled")
+        for _ in range(5):
+            await Author.objects.acount()
+        events.append("view has ended")
+
+
+urlpatterns = [
+    path("count/", count),
+    path("plain/", plain),
+    path("user/", user),
+    path("cleans-up/", cleans_up),
+]
 
 
 def hooks(*names):
@@ -154,6 +171,56 @@ async def test_hooks_are_left_when_the_server_cancels_the_lifespan(project):
         await lifespan.task
     assert events[-2:] == ["second left, 0 authors", "first left"]
     assert open_connections() == {}
+
+
+# --- requests that are under way --------------------------------------------------------------
+
+
+async def started(project, **limits):
+    project.configure(MIDDLEWARE=[], ONLOOP=hooks("first") | limits)
+    lifespan = Lifespan(project.application)
+    await lifespan.startup()
+    request = project.get("/cleans-up/").start()
+    await eventually(lambda: admission_of(asyncio.get_running_loop())._present)
+    await asyncio.sleep(0)
+    return lifespan, request
+
+
+async def test_hooks_are_left_when_the_last_request_has_ended(project):
+    lifespan, request = await started(project)
+    ends = asyncio.create_task(lifespan.shutdown())
+    request.task.cancel()  # as uvicorn does at this very moment
+    assert await ends == {"type": "lifespan.shutdown.complete"}
+    assert events == ["first entered", "view is cancelled", "view has ended", "first left"]
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
+async def test_a_request_that_does_not_end_holds_the_end_up_for_a_bounded_time(
+    project, monkeypatch, caplog
+):
+    monkeypatch.setattr("onloop.asgi.lifespan.REQUESTS_S", 0.01)
+    lifespan, request = await started(project)
+    assert await lifespan.shutdown() == {"type": "lifespan.shutdown.complete"}
+    assert events == ["first entered", "first left"]
+    assert "shut down while 1 requests are under way" in caplog.text
+    request.leave()
+    await request
+
+
+async def test_a_shutdown_that_is_cancelled_while_it_waits_leaves_its_hooks(project):
+    lifespan, request = await started(project)
+    ends = asyncio.create_task(lifespan.shutdown())
+    admission = admission_of(asyncio.get_running_loop())
+    await eventually(lambda: admission._empty is not None, "its wait")
+    lifespan.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await lifespan.task
+    assert events == ["first entered", "first left"]
+    assert open_connections() == {}
+    ends.cancel()
+    request.leave()
+    await request
 
 
 # --- pools ------------------------------------------------------------------------------------

@@ -7,4 +7,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("tests.project.library.urls")),
     path("desk/", include("tests.project.desk.urls")),
+    path("health/", include("onloop.health")),
 ]

@@ -26,6 +26,7 @@ order["lines"] = [{"product": stocked["id"], "quantity": 1}]
 placed = client.post("/catalogue/orders/", order, content_type="application/json")
 assert placed.status_code == 201, placed.content
 assert len(client.get("/catalogue/summary/").json()) == 10
+assert client.get("/health/ready/").json()["databases"] == {"default": "ok"}
 print("served")
 """
 

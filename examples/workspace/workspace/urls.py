@@ -17,6 +17,7 @@ urlpatterns = [
     path("accounts/profile/", accounts.profile, name="profile"),
     path("accounts/me/", accounts.me, name="me"),
     path("admin/", admin.site.urls),
+    path("health/", include("onloop.health")),
     path("api/", include(router.urls)),
     *staticfiles_urlpatterns(),  # with DEBUG only
     re_path(errors.API_PATHS, errors.unknown_address),

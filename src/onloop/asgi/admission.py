@@ -1,4 +1,4 @@
-"""How many requests are served at once, and how many may wait for that.
+"""How many requests are served at once, how many may wait for that, and when none is left.
 
 Beyond both, a request is refused at once: a server that takes on more than it can do answers
 nobody in time. The hand-over is a plain call, so a slot cannot be lost by a cancellation.
@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from onloop import conf
 from onloop.bridge import await_
+from onloop.waiting import Waiter
 
 logger = logging.getLogger("onloop.asgi")
 
@@ -32,16 +33,40 @@ class Admission:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._refused = 0
         self._told_at = -TOLD_EVERY_S
+        self._present = 0
+        self._empty: Waiter[None] | None = None
+
+    # --- from its beginning to its very end ---------------------------------------------------
+
+    def arrive(self) -> None:
+        """Count a request, which may have no slot, or no more."""
+        self._present += 1
+
+    def depart(self) -> None:
+        """Count it out, once nothing of it runs any more."""
+        self._present -= 1
+        if not self._present and self._empty is not None:
+            self._empty.set(None)
+            self._empty = None
+
+    def until_empty(self, timeout_s: float) -> int:
+        """Wait in a bridge until none is present; return how many are after `timeout_s`."""
+        if self._present:
+            self._empty = empty = Waiter[None]()
+            empty.wait(timeout_s)
+        return self._present
+
+    # --- slots --------------------------------------------------------------------------------
 
     def enter(self) -> None:
         """Take a slot; in a bridge, wait for one.
 
         Raises `Overloaded` if too many wait already, or after `ONLOOP["QUEUE_TIMEOUT"]`.
         """
-        settings = conf.get()
-        if self._served < settings.MAX_REQUESTS:
+        if not self.is_full:
             self._served += 1
             return
+        settings = conf.get()
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= settings.MAX_QUEUE:
             self._refuse(loop.time())
@@ -58,6 +83,11 @@ class Admission:
             timer.cancel()
             if slot in self._waiting:
                 self._waiting.remove(slot)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one has to wait, or is refused."""
+        return self._served >= conf.get().MAX_REQUESTS
 
     def leave(self) -> None:
         """Give the slot back, or to the one who has waited longest."""

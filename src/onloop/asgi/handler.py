@@ -15,16 +15,17 @@ from contextvars import ContextVar
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from django.conf import settings
 from django.core import signals
 from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import connections
 from django.http import FileResponse, HttpResponse, HttpResponseBadRequest
-from django.urls import set_script_prefix
+from django.urls import Resolver404, get_resolver, set_script_prefix
 from django.utils import timezone, translation
 
 from onloop import bridge, watchdog
-from onloop.asgi.admission import Overloaded, admission_of
+from onloop.asgi.admission import Admission, Overloaded, admission_of
 from onloop.asgi.chain import Chain
 from onloop.asgi.client import Client
 from onloop.asgi.errors import InvalidScope
@@ -82,6 +83,8 @@ class OnloopHandler(Chain, ASGIHandler):
             timezone.deactivate()
         else:
             _served_here.set(True)
+        admission = admission_of(asyncio.get_running_loop())
+        admission.arrive()
         scope = Scope.begin()
         # Not entered: inside another context it would do nothing, and the request before left
         # its own behind.
@@ -89,7 +92,7 @@ class OnloopHandler(Chain, ASGIHandler):
         token = SyncToAsync.thread_sensitive_context.set(threads)
         try:
             try:
-                self._handle(asgi_scope, receive, send)
+                self._handle(asgi_scope, receive, send, admission)
             finally:
                 SyncToAsync.thread_sensitive_context.reset(token)
                 executor = SyncToAsync.context_to_thread_executor.pop(threads, None)
@@ -97,20 +100,23 @@ class OnloopHandler(Chain, ASGIHandler):
                     await_(_end_thread(executor))
         finally:
             scope.end()
+            admission.depart()
 
-    def _handle(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
+    def _handle(
+        self, asgi_scope: Message, receive: Receive, send: Send, admission: Admission
+    ) -> None:
         message = await_(receive())
         first = piece_of(message)
         if first is None:
             return
         client = Client(asgi_scope, receive, first, more_body=message.get("more_body", False))
-        admission = admission_of(asyncio.get_running_loop())
         entered = False
         response: Any = None
         try:
             try:
-                admission.enter()
-                entered = True
+                if not (admission.is_full and is_always_served(asgi_scope)):
+                    admission.enter()
+                    entered = True
                 response = self._respond(asgi_scope, client)
             except Overloaded:
                 response = unavailable()
@@ -177,6 +183,19 @@ class OnloopHandler(Chain, ASGIHandler):
         except (BadRequest, ValueError):
             django_logger.warning("Bad Request", exc_info=True, extra={"status_code": 400})
             return None, HttpResponseBadRequest()
+
+
+def is_always_served(asgi_scope: Message) -> bool:
+    """Tell whether the address is a view's that no limit on requests holds for.
+
+    Asked only where there is no slot: it is looked up once more than for other requests.
+    """
+    path = asgi_scope["path"].removeprefix(get_script_prefix(asgi_scope).rstrip("/"))
+    try:
+        match = get_resolver(settings.ROOT_URLCONF).resolve(path)
+    except Resolver404:
+        return False
+    return getattr(match.func, "onloop_always", False)
 
 
 def unavailable() -> HttpResponse:

@@ -12,11 +12,16 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from onloop import bridge, conf
+from onloop.asgi.admission import admission_of
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
+from onloop.phase import enter_phase, phase_of
 
 logger = logging.getLogger("onloop.asgi")
+
+# Seconds that a shutdown waits for requests that the server has cancelled, or still serves.
+REQUESTS_S = 5.0
 
 
 async def serve_lifespan(
@@ -33,12 +38,17 @@ def _serve(
 ) -> None:
     scope = Scope.begin()
     stack = AsyncExitStack()
+    loop = asyncio.get_running_loop()
     try:
         while True:
             message = bridge.await_(receive())
             if message["type"] == "lifespan.startup":
+                enter_phase(loop, "starting")
                 reply = _attempt("startup", lambda: start(stack))
+                if reply["type"] == "lifespan.startup.complete":
+                    enter_phase(loop, "started")
             elif message["type"] == "lifespan.shutdown":
+                enter_phase(loop, "stopping")
                 reply = _attempt("shutdown", lambda: stop(stack))
             else:  # of a later version; a server may have any number of them at hand
                 bridge.await_(asyncio.sleep(0))
@@ -46,8 +56,10 @@ def _serve(
             bridge.await_(send(reply))
             if reply["type"] != "lifespan.startup.complete":
                 return
-    except BaseException:
-        stop(stack)  # cancelled: a server that gives up says no more
+    except BaseException:  # cancelled: a server that gives up says no more
+        first = phase_of(loop) != "stopping"
+        enter_phase(loop, "stopping")
+        stop(stack, wait=first)
         raise
     finally:
         scope.end()
@@ -82,9 +94,18 @@ def start(stack: AsyncExitStack) -> None:
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
 
 
-def stop(stack: AsyncExitStack) -> None:
-    """Leave what `start` entered, in reverse order; drain and close the loop's pools."""
+def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
+    """Leave what `start` entered, in reverse order; drain and close the loop's pools.
+
+    With `wait`, requests end first, within `REQUESTS_S` seconds: uvicorn cancels those that
+    take too long and says at once that this is the end, while they still roll back.
+    """
+    loop = asyncio.get_running_loop()
     try:
-        bridge.await_(stack.aclose())
+        if wait and (left := admission_of(loop).until_empty(REQUESTS_S)):
+            logger.warning("The project is shut down while %d requests are under way.", left)
     finally:
-        pools.drain_pools(asyncio.get_running_loop())
+        try:
+            bridge.await_(stack.aclose())
+        finally:
+            pools.drain_pools(loop)

@@ -54,6 +54,8 @@ _ensure_connection = BaseDatabaseWrapper.ensure_connection
 class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper, _Base):
     """Mixin for a `DatabaseWrapper`; put it in front of Django's class, or of your own."""
 
+    # It gets a connection beyond `max_size` rather than wait in the pool's queue.
+    urgent = False
     # Django's `ensure_connection` is being asked, or what a test framework put in its place.
     _asking = False
 
@@ -122,7 +124,7 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
         if pool is None:
             self._open()
             return
-        connection = pool.get(self._open, urgent=self.must_not_wait)
+        connection = pool.get(self._open, urgent=self.urgent or self.must_not_wait)
         self._borrowed_from = pool
         if self.connection is not connection:
             self._reuse(connection)

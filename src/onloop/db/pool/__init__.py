@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onloop.db.pool.options import PoolOptions
-from onloop.db.pool.parts import Driver
+from onloop.db.pool.parts import Driver, is_busy
 from onloop.db.pool.pool import Pool
 
-__all__ = ["Driver", "Pool", "PoolOptions"]
+__all__ = ["Driver", "Pool", "PoolOptions", "is_busy"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -115,3 +116,11 @@ def explain(pool: Pool[Any], what: str) -> str:
         "waiting). Keep transactions short, await other services outside of them, or raise "
         f"OPTIONS['pool']['max_size'] within what the server allows.{failure}"
     )
+
+
+def is_busy(pool: Pool[Any], within_s: float) -> bool:
+    """Tell whether all connections are lent, and one changed hands in the last `within_s`."""
+    if pool._idle or pool._size < pool.options.max_size:
+        return False
+    since = time.monotonic() - within_s
+    return any(entry.since > since for entry in list(pool._entries.values()))

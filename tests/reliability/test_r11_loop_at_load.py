@@ -1,0 +1,87 @@
+"""R11: loop held at load on PostgreSQL: p99.9 of its lag < 50 ms, 0 blocking calls on it.
+
+The short form sends 400 requests, twenty at once, the full one 50,000: views that read with
+lazy relations, write in transactions, work in a thread, and do nothing. How late the loop wakes
+every 5 ms is measured, and judged in the full run. In either no call is made on the loop's
+thread that may block: no file is opened, no name looked up, no driver waits for its socket.
+"""
+
+import datetime
+
+import pytest
+
+from tests.project.library.models import Author, Book
+from tests.reliability.findings import Findings, Found
+from tests.reliability.load import Loaded, send
+from tests.reliability.scale import FULL, LONG_S, size
+
+pytestmark = [pytest.mark.only_on("postgresql"), pytest.mark.timeout(LONG_S)]
+
+COUNT = size(400, full=50_000)
+AT_ONCE = 20
+LAG_MS = 50
+PATHS = ["/rows/", "/write/{}/", "/thread/", "/plain/", "/rows/"]
+
+
+def paths(count, *more):
+    return [[*PATHS, *more][n % (len(PATHS) + len(more))].format(n) for n in range(count)]
+
+
+@pytest.fixture
+def books(db_clean):
+    for number in range(5):
+        author = Author.objects.create(name=f"author {number}")
+        Book.objects.create(title="B", author=author, published=datetime.date(2001, 2, 3))
+
+
+@pytest.fixture
+def loaded(books, request, tmp_path):
+    """`await loaded(paths)`: send them, apply the rule, judge."""
+
+    async def run(wanted, **options):
+        findings = Findings(f"R11, {len(wanted)} requests, {AT_ONCE} at once")
+        loop = request.config.getoption("loop")
+        async with Loaded(findings, tmp_path, loop=loop, **options) as server:
+            # What is imported and read for the first time may hold the loop, once.
+            await send(server.port, paths(100), findings, at_once=AT_ONCE)
+            await server.remember()
+            await server.ask("/lags/")
+            findings.counts.clear()
+            await send(server.port, wanted, findings, at_once=AT_ONCE)
+            for call, count in (await server.ask("/stats/"))["blocking"].items():
+                findings.add("blocking call on the loop", f"{count} x {call}")
+            lags = (await server.ask("/lags/"))["lags_ms"]
+            _measure(findings, lags)
+        findings.judge()
+        return findings
+
+    return run
+
+
+def _measure(findings, lags):
+    findings.counts["looks at the loop"] = len(lags)
+    findings.measured["median lag ms"] = lags[len(lags) // 2]
+    findings.measured["p99.9 lag ms"] = late = lags[int(0.999 * len(lags))]
+    findings.measured["longest lag ms"] = lags[-1]
+    if FULL and late > LAG_MS:
+        findings.add("the loop is held", f"p99.9 {late:.0f} ms")
+
+
+async def test_nothing_blocks_the_loop_at_load(loaded):
+    findings = await loaded(paths(COUNT))
+    assert findings.counts["requests"] == COUNT
+    assert findings.counts["looks at the loop"] > 20
+
+
+# --- the harness finds what is broken on purpose ----------------------------------------------
+
+
+async def test_a_view_that_blocks_and_a_driver_that_does_are_found(loaded):
+    with pytest.raises(Found) as caught:
+        await loaded(
+            paths(50, "/sleeps/", "/opens/"), site="tests.reliability.load_faults:blocking"
+        )
+    told = str(caught.value)
+    print(told)
+    for call in ("time.sleep", "open '", "psycopg.waiting.wait"):
+        assert f"x {call}" in told
