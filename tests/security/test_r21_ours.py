@@ -47,6 +47,8 @@ COMPOSED = {
     "db/backends/sqlite3/base.py": ["f'BEGIN {mode}'"],
     # psycopg's own, of an isolation level that is an enumeration.
     "db/backends/postgresql/begin.py": ["connection._get_tx_start_command()"],
+    # Of Django's features, a constant of the engine: " FROM DUAL", say.
+    "health/monitor.py": ["f'SELECT 1{wrapper.features.bare_select_suffix}'"],
 }
 SENDS = {
     "execute", "executemany", "executescript", "copy", "stream",
