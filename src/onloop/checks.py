@@ -61,8 +61,8 @@ def check_python(**kwargs: Any) -> list[CheckMessage]:
 def check_table(**kwargs: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = [
         Error(
-            f"The installed Django has no {name}, which Onloop binds.",
-            hint="Use a Django version that this version of Onloop supports.",
+            f"There is no {name}, which Onloop binds.",
+            hint="Use versions of Django and Channels that this version of Onloop supports.",
             id="onloop.E002",
         )
         for name in rebind.missing()

@@ -2,8 +2,8 @@
 
 Django calls asgiref's `sync_to_async` in some twenty modules to get off the event loop. The
 table says, for each module, where its calls run, and binds the name there; everything that
-Onloop changes in Django or asgiref stands here and nowhere else. It is additive and can be
-taken back (`uninstall`), and a system check compares it with the Django that is installed.
+Onloop changes in Django, asgiref or Channels stands here and nowhere else. It is additive and
+can be taken back (`uninstall`), and a system check compares it with what is installed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ import django
 from django.apps import apps
 
 from onloop import bridge, taskfactory
-from onloop.asgi.places import place_of
+from onloop.asgi.places import place_of, session_runs_in_thread
+from onloop.channels import consumers
 from onloop.db import leaving, queryset, receivers, scope, transaction
 from onloop.files import blocks, filesystem, methods, uploads
 from onloop.guard import get_running_loop
@@ -67,12 +68,8 @@ def by_session_store(
     func: Callable[..., Any], *, thread_sensitive: bool = True
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Sessions in the database or in cookies run on the loop, others in a thread."""
-    from django.contrib.sessions.backends import cached_db, db, signed_cookies  # noqa: PLC0415
-
     store = getattr(func, "__self__", None)
-    kind = store if isinstance(store, type) else type(store)
-    quick = issubclass(kind, db.SessionStore | signed_cookies.SessionStore)
-    if quick and not issubclass(kind, cached_db.SessionStore):
+    if not session_runs_in_thread(store):
         return on_loop(func)
     return asgiref.sync.sync_to_async(func, thread_sensitive=thread_sensitive)
 
@@ -135,8 +132,8 @@ class Binding:
     """One foreign name and what stands for it.
 
     `name` may be dotted (`Class.method`). `value` is None where the name is left as it is and
-    stands here to say so. `app`: only where this app is installed. `added`: a name that Django
-    does not have.
+    stands here to say so. `app`: only where this app is installed. `package`: only where this
+    module can be imported. `added`: a name that Django does not have.
     """
 
     module: str
@@ -144,15 +141,26 @@ class Binding:
     value: Any
     where: Literal["loop", "thread", "depends", "ours"] = "loop"
     app: str | None = None
+    package: str | None = None
     since: tuple[int, int] = (5, 2)
     until: tuple[int, int] = (99, 0)
     added: bool = False
 
     @property
     def applies(self) -> bool:
-        return self.since <= django.VERSION[:2] < self.until and (
-            self.app is None or apps.is_installed(self.app)
+        return (
+            self.since <= django.VERSION[:2] < self.until
+            and (self.app is None or apps.is_installed(self.app))
+            and (self.package is None or _can_import(self.package))
         )
+
+
+@functools.cache
+def _can_import(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # of the package that it is in
+        return False
 
 
 def _sites(where: Literal["loop", "thread"], *modules: str, **kwargs: Any) -> list[Binding]:
@@ -187,6 +195,7 @@ def _file_methods() -> list[Binding]:
 
 
 _AUTH = "django.contrib.auth"
+_CHANNELS = "channels.consumer"
 _HANDLERS = "django.core.handlers.base"
 _TRANSACTION = "django.db.transaction"
 
@@ -228,6 +237,12 @@ TABLE: tuple[Binding, ...] = (
             uploads.TemporaryUploadedFile, "ours"),
     Binding("django.http.response", "FileResponse._set_streaming_content",
             blocks.set_streaming_content, "ours"),
+    # Channels, whose package's name a project may have for an app of its own.
+    *_sites("loop", "channels.db", package=_CHANNELS),
+    Binding("channels.db", "DatabaseSyncToAsync.__call__",
+            consumers.call_database_sync_to_async, "ours", package=_CHANNELS),
+    Binding(_CHANNELS, "await_many_dispatch", consumers.await_many_dispatch, "ours",
+            package=_CHANNELS),
     # What else is Onloop's.
     Binding("asgiref.sync", "AsyncToSync.__call__", call_async_to_sync, "ours"),
     Binding("asgiref.sync", "SyncToAsync.__call__", call_sync_to_async, "ours"),
@@ -273,7 +288,7 @@ def install() -> None:
 
 def uninstall() -> None:
     """Put every bound name back as it was."""
-    for entry in TABLE:
+    for entry in reversed(TABLE):  # one may have been inherited from another
         before = _originals.pop((entry.module, entry.name), None)
         if before is None:
             continue

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.conf import settings
 from django.core import signals
 from django.core.exceptions import BadRequest
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.db import connections
 from django.http import FileResponse, HttpResponse, HttpResponseBadRequest
 from django.urls import Resolver404, get_resolver, set_script_prefix
 from django.utils import timezone, translation
@@ -36,8 +33,8 @@ from onloop.asgi.messages import piece_of, wrong_in
 from onloop.asgi.request import OnloopRequest
 from onloop.asgi.response import ClientLeft, send_response
 from onloop.asgi.threads import thread_is_free
+from onloop.asgi.unit import in_unit
 from onloop.bridge import await_
-from onloop.db.scope import Scope
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -85,21 +82,9 @@ class OnloopHandler(Chain, ASGIHandler):
             _served_here.set(True)
         admission = admission_of(asyncio.get_running_loop())
         admission.arrive()
-        scope = Scope.begin()
-        # Not entered: inside another context it would do nothing, and the request before left
-        # its own behind.
-        threads = ThreadSensitiveContext()
-        token = SyncToAsync.thread_sensitive_context.set(threads)
         try:
-            try:
-                self._handle(asgi_scope, receive, send, admission)
-            finally:
-                SyncToAsync.thread_sensitive_context.reset(token)
-                executor = SyncToAsync.context_to_thread_executor.pop(threads, None)
-                if executor is not None:
-                    await_(_end_thread(executor))
+            in_unit(self._handle, asgi_scope, receive, send, admission)
         finally:
-            scope.end()
             admission.depart()
 
     def _handle(
@@ -216,14 +201,3 @@ def log_late(asgi_scope: Message, limits: Limits) -> None:
         ascii(asgi_scope["path"][:MAX_PATH])[1:-1],  # no line breaks in a log
         limits.request_timeout,
     )
-
-
-async def _end_thread(executor: Executor) -> None:
-    """End the request's thread, and the connections that user code opened in it.
-
-    What runs in `asgiref.sync.sync_to_async` has Django's stock connections. They are closed
-    once the thread is free, also if nobody waits for it any more.
-    """
-    closing = executor.submit(connections.close_all)
-    executor.shutdown(wait=False)
-    await asyncio.shield(asyncio.wrap_future(closing))

@@ -45,6 +45,31 @@ def middleware_runs_in_thread(path: str, factory: Callable[..., Any]) -> bool:
     return in_thread > 0 and in_thread >= _longest_prefix(settings.ON_LOOP, names)
 
 
+def function_runs_in_thread(function: Callable[..., Any]) -> bool:
+    """Decide whether a function that is on the loop by default runs in a thread.
+
+    By a mark, or by its prefix in the settings.
+    """
+    mark = mark_of(function)
+    if mark is not None:
+        return mark == "thread"
+    return middleware_runs_in_thread("", function)
+
+
+def session_runs_in_thread(store: Any) -> bool:
+    """Decide whether a session, or a class of sessions, is read and saved in a thread.
+
+    Those in the database or in cookies are not; what others wait for (a cache, files) blocks.
+    """
+    from django.contrib.sessions.backends import base, cached_db, db, signed_cookies  # noqa: PLC0415
+
+    kind = store if isinstance(store, type) else type(store)
+    if not issubclass(kind, base.SessionBase):
+        return False
+    quick = issubclass(kind, db.SessionStore | signed_cookies.SessionStore)
+    return not quick or issubclass(kind, cached_db.SessionStore)
+
+
 def mark_of(view: Callable[..., Any]) -> Place | None:
     """The mark of a view or its class, by `@onloop.on_loop` or `@onloop.in_thread`."""
     for owner in (view, *_classes(view)):

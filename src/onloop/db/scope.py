@@ -205,6 +205,17 @@ def current_scope() -> Scope | None:
     return scope
 
 
+def rest() -> None:
+    """Give back what the calling task's own scope holds, before it waits for long.
+
+    For a task that opened none, outside of any block: in session mode it would keep its
+    connection until it ends.
+    """
+    scope = _scopes.get(asyncio.current_task())  # type: ignore[arg-type]
+    if scope is not None and not scope._surroundings and not nodes.blocks():
+        scope.release()
+
+
 def end_stranded() -> None:
     """Undo the transactions of tasks whose event loop does not run.
 

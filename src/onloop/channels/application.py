@@ -1,0 +1,67 @@
+"""HTTP, lifespan and WebSockets as one ASGI application, in one line of `asgi.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from onloop import asgi
+from onloop.channels.origin import StrictOriginMiddleware
+
+
+def get_asgi_application(websocket: str | Sequence[Any]) -> Any:
+    """Set Django up and return the application of a project with sockets.
+
+    `websocket`: routes of consumers, `[path("chat/", ChatConsumer.as_asgi())]`, or the dotted
+    path of such a list: that is imported when Django is set up, so consumers may import models.
+
+    HTTP and the lifespan go to Onloop's handler. Sockets pass `StrictOriginMiddleware`, then
+    Channels' `AuthMiddlewareStack` where `django.contrib.auth` and `sessions` are installed.
+
+    Raises `ImproperlyConfigured` if Channels is not installed, or the path is not that of a
+    list.
+    """
+    http = asgi.get_asgi_application()
+    try:
+        from channels.routing import ProtocolTypeRouter  # noqa: PLC0415 - may be not installed
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            "onloop.channels.get_asgi_application() needs Channels: "
+            'pip install "django-onloop[channels]".'
+        ) from exc
+    routes = _imported(websocket) if isinstance(websocket, str) else websocket
+    if not isinstance(routes, list | tuple):
+        raise ImproperlyConfigured(
+            "onloop.channels.get_asgi_application() takes a list of routes such as "
+            f"[path(...)], or its dotted path, not {websocket!r}."
+        )
+    sockets = socket_stack(list(routes))
+    return ProtocolTypeRouter({"http": http, "lifespan": http, "websocket": sockets})
+
+
+def socket_stack(routes: list[Any]) -> Any:
+    """What a socket passes through on its way to its consumer, outermost first."""
+    from channels.routing import URLRouter  # noqa: PLC0415 - see above
+
+    stack: Any = URLRouter(routes)
+    if apps.is_installed("django.contrib.auth") and apps.is_installed(
+        "django.contrib.sessions"
+    ):
+        from channels.auth import AuthMiddlewareStack  # noqa: PLC0415
+
+        stack = AuthMiddlewareStack(stack)
+    return StrictOriginMiddleware(stack)
+
+
+def _imported(path: str) -> Any:
+    try:
+        return import_string(path)
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            f"The routes of sockets, {path!r}, could not be imported: {exc}. It must be the "
+            "dotted path of a list, such as 'mysite.routing.websocket_urlpatterns'."
+        ) from exc

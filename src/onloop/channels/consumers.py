@@ -1,0 +1,96 @@
+"""What Channels' consumers run in: a bridge and a scope for each message.
+
+The two functions here stand for names of Channels in `onloop.rebind`. They must not import
+Channels with this module: it need not be installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asgiref.sync
+
+from onloop import bridge, taskfactory, watchdog
+from onloop.asgi.explain import explain
+from onloop.asgi.places import function_runs_in_thread, place_of, session_runs_in_thread
+from onloop.asgi.threads import call_in_thread
+from onloop.asgi.unit import in_unit
+from onloop.bridge import await_
+from onloop.db import node, scope
+
+Message = dict[str, Any]
+
+
+async def await_many_dispatch(
+    consumer_callables: list[Callable[[], Awaitable[Any]]],
+    dispatch: Callable[[Message], Awaitable[None]],
+) -> None:
+    """Stand for `channels.consumer.await_many_dispatch`: each message is a unit of work.
+
+    Messages are waited for outside of any bridge and scope, so that a socket on which nothing
+    happens holds neither. A consumer that overrides `dispatch` is served alike.
+    """
+    from channels.utils import await_many_dispatch as wait_and_dispatch  # noqa: PLC0415
+
+    async def deliver(message: Message) -> None:
+        with watchdog.serving(explain):
+            await bridge.run(in_unit, dispatch_message, dispatch, message)
+
+    scope.rest()  # what middleware asked the database for is over
+    await wait_and_dispatch(consumer_callables, deliver)
+
+
+def dispatch_message(dispatch: Callable[[Message], Awaitable[None]], message: Message) -> None:
+    """Let the consumer handle one message. The watchdog knows this function's variables."""
+    await_(dispatch(message))
+
+
+async def call_database_sync_to_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """`channels.db.DatabaseSyncToAsync.__call__`: on the loop, in the caller's scope.
+
+    A caller without a scope (middleware, which Channels runs for as long as the socket lives)
+    has one for this call. In a thread, which is lent the scope, run the handlers of synchronous
+    consumers, what reads sessions that block, and what the settings send there.
+    """
+    if self._executor is not None or _has_thread_handler(self):
+        return await asgiref.sync.SyncToAsync.__call__(self, *args, **kwargs)
+    call = functools.partial(self.func, *args, **kwargs)
+    if self.context is not None:
+        call = functools.partial(self.context.run, call)
+    if runs_in_thread(self.func, args):
+        call = functools.partial(_hop, call)
+    if taskfactory.bridge_tasks.get() or node.blocks():
+        return await bridge.run(call)
+    return await bridge.run(in_unit, call)
+
+
+def _has_thread_handler(adapter: Any) -> bool:
+    from channels.db import DatabaseSyncToAsync  # noqa: PLC0415
+
+    return type(adapter).thread_handler is not DatabaseSyncToAsync.thread_handler
+
+
+def _hop(call: Callable[[], Any]) -> Any:
+    return await_(call_in_thread(lambda _: call(), None))  # type: ignore[arg-type]
+
+
+def runs_in_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Decide where what is wrapped by `database_sync_to_async` runs.
+
+    Methods of a synchronous consumer, `dispatch` above all, run where a synchronous view would,
+    by the consumer's class; anything else on the loop, unless the settings name it.
+    """
+    from channels.consumer import SyncConsumer  # noqa: PLC0415
+
+    first = args[0] if args else None
+    if isinstance(first, SyncConsumer):
+        return place_of(types.MethodType(function, first)) == "thread"
+    if function.__module__ in ("channels.auth", "channels.sessions"):
+        asgi_scope = getattr(first, "scope", first)
+        session = asgi_scope.get("session") if isinstance(asgi_scope, dict) else None
+        if session_runs_in_thread(getattr(session, "_wrapped", session)):
+            return True
+    return function_runs_in_thread(function)
