@@ -4,7 +4,8 @@ Which databases it uses stands in the environment, put there by `tests/conftest.
 and for the servers that it starts: `ONLOOP_TEST_DB` ("postgresql" or "sqlite") and, for the
 one, `ONLOOP_TEST_HOST` and `ONLOOP_TEST_PORT`, for the other `ONLOOP_TEST_FOLDER`. A test that
 starts a server of its own may add `ONLOOP_TEST_DATABASE_OPTIONS`, JSON that becomes the OPTIONS
-of `default`, and `ONLOOP_TEST_ONLOOP`, JSON that becomes the setting ONLOOP.
+of `default`, `ONLOOP_TEST_ONLOOP`, JSON that becomes the setting ONLOOP, and
+`ONLOOP_TEST_SITE`, JSON with ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS.
 """
 
 import json
@@ -19,7 +20,9 @@ from tests.postgres import USER
 # Made anew for each run, and handed on to the servers that it starts.
 SECRET_KEY = os.environ.setdefault("ONLOOP_TEST_SECRET_KEY", get_random_secret_key())
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
+_site = json.loads(os.environ.get("ONLOOP_TEST_SITE", "{}"))
+ALLOWED_HOSTS = _site.get("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "testserver"])
+CSRF_TRUSTED_ORIGINS = _site.get("CSRF_TRUSTED_ORIGINS", [])
 
 INSTALLED_APPS = [
     "onloop",

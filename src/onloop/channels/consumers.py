@@ -88,9 +88,9 @@ def runs_in_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     first = args[0] if args else None
     if isinstance(first, SyncConsumer):
         return place_of(types.MethodType(function, first)) == "thread"
-    if function.__module__ in ("channels.auth", "channels.sessions"):
-        asgi_scope = getattr(first, "scope", first)
-        session = asgi_scope.get("session") if isinstance(asgi_scope, dict) else None
-        if session_runs_in_thread(getattr(session, "_wrapped", session)):
-            return True
+    session = getattr(function, "__self__", None)  # `session.save`, say
+    if function.__module__ == "channels.auth" and isinstance(first, dict):
+        session = first.get("session")
+    if session_runs_in_thread(getattr(session, "_wrapped", session)):
+        return True
     return function_runs_in_thread(function)

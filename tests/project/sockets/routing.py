@@ -1,0 +1,10 @@
+"""Addresses of sockets."""
+
+from django.urls import path
+
+from . import consumers
+
+websocket_urlpatterns = [
+    path("sockets/desk/", consumers.Desk.as_asgi()),
+    path("sockets/desk-sync/", consumers.SyncDesk.as_asgi()),
+]
