@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from onloop import asgi
+from onloop.channels.failures import CloseOnError
 from onloop.channels.origin import StrictOriginMiddleware
 
 
@@ -54,7 +55,7 @@ def socket_stack(routes: list[Any]) -> Any:
         from channels.auth import AuthMiddlewareStack  # noqa: PLC0415
 
         stack = AuthMiddlewareStack(stack)
-    return StrictOriginMiddleware(stack)
+    return StrictOriginMiddleware(CloseOnError(stack))
 
 
 def _imported(path: str) -> Any:

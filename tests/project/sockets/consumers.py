@@ -54,6 +54,13 @@ class Desk(AsyncJsonWebsocketConsumer):
                 cursor.execute("SELECT pg_sleep(%s) AS in_a_consumer", [seconds])
         return "awake"
 
+    async def do_lock(self):
+        """Waits at the database until somebody else lets go."""
+        async with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock_shared(7) AS of_ten_sockets")
+        return "let go"
+
     async def do_raise(self):
         async with transaction.atomic():
             await Author.objects.acreate(name="never there")
