@@ -6,6 +6,7 @@ Channels with this module: it need not be installed.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import types
 from collections.abc import Awaitable, Callable
@@ -25,22 +26,33 @@ Message = dict[str, Any]
 
 
 async def await_many_dispatch(
-    consumer_callables: list[Callable[[], Awaitable[Any]]],
+    consumer_callables: list[Callable[[], Awaitable[Message]]],
     dispatch: Callable[[Message], Awaitable[None]],
 ) -> None:
     """Stand for `channels.consumer.await_many_dispatch`: each message is a unit of work.
 
     Messages are waited for outside of any bridge and scope, so that a socket on which nothing
-    happens holds neither. A consumer that overrides `dispatch` is served alike.
+    happens holds neither. A consumer that overrides `dispatch` is served alike. Other than
+    Channels' own, it takes a second cancellation for one, and leaves no task behind when
+    waiting for a message fails.
     """
-    from channels.utils import await_many_dispatch as wait_and_dispatch  # noqa: PLC0415
-
-    async def deliver(message: Message) -> None:
-        with watchdog.serving(explain):
-            await bridge.run(in_unit, dispatch_message, dispatch, message)
-
     scope.rest()  # what middleware asked the database for is over
-    await wait_and_dispatch(consumer_callables, deliver)
+    tasks = [asyncio.ensure_future(receive()) for receive in consumer_callables]
+    try:
+        while True:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for number, task in enumerate(tasks):
+                if task.done():
+                    with watchdog.serving(explain):
+                        await bridge.run(in_unit, dispatch_message, dispatch, task.result())
+                    tasks[number] = asyncio.ensure_future(consumer_callables[number]())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # which is raised already, or belongs to nobody any more
 
 
 def dispatch_message(dispatch: Callable[[Message], Awaitable[None]], message: Message) -> None:
