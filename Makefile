@@ -20,6 +20,8 @@ HANDLER ?=
 ROW ?=
 SCALE ?= 5
 SEEDS ?= 3
+# A checkout of https://github.com/django/channels
+CHANNELS_SRC ?= ../channels
 
 DEMO := examples/workspace
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
@@ -123,6 +125,10 @@ conformance-drf: $(VENV)/.installed-conformance ## Django REST framework's own t
 .PHONY: soak
 soak: $(VENV)/.installed ## reliability for longer, into docs/reliability.md: ROW=, SCALE=, SEEDS=
 	$(VENV)/bin/python -m reliability --scale=$(SCALE) --seeds=$(SEEDS) $(ARGS) $(ROW)
+
+.PHONY: conformance-channels
+conformance-channels: $(VENV)/.installed-conformance ## Channels' own tests: CHANNELS_SRC=, DB=
+	$(VENV)/bin/python -m conformance --db=$(DB) --channels '$(CHANNELS_SRC)' $(ARGS)
 
 .PHONY: clean
 clean: ## remove environments, builds and caches

@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import django
 
@@ -21,8 +22,11 @@ MOST_SHOWN = 20
 
 def main() -> int:
     options = _options()
-    make = suite.rest_frameworks if options.drf else suite.djangos
-    tests = make(handler=options.handler)
+    if options.channels is not None:
+        tests = suite.channels(options.channels)
+    else:
+        make = suite.rest_frameworks if options.drf else suite.djangos
+        tests = make(handler=options.handler)
     labels = _labels(options.labels, tests)
     run = Run(tests, options.db, options.jobs, options.again)
     began = time.monotonic()
@@ -86,6 +90,9 @@ def _options() -> argparse.Namespace:
         "--handler", action="store_true", help="with Onloop's handler in place of Django's"
     )
     parser.add_argument("--drf", action="store_true", help="Django REST framework's tests")
+    parser.add_argument(
+        "--channels", type=Path, metavar="FOLDER", help="the tests of a checkout of Channels"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="labels at a time (2)")
     parser.add_argument(
         "--again", action="store_true", help="labels too that have run with this source"

@@ -46,7 +46,7 @@ HANDLER = """
 class Suite:
     """Tests of one distribution, and the script that runs a label of them."""
 
-    kind: str  # "" for Django's on its own, "handler", "drf", "drf-handler"
+    kind: str  # "" for Django's on its own, "handler", "drf", "drf-handler", "channels"
     version: str  # "django-6.1.3"
     folder: Path
     script: str
@@ -81,6 +81,22 @@ def rest_frameworks(*, handler: bool) -> Suite:
     folder = fetch("djangorestframework", version)
     labels = ("tests",)
     return Suite(kind, f"djangorestframework-{version}", folder, "drf.py", labels, labels)
+
+
+def channels(checkout: Path) -> Suite:
+    """The tests of a checkout of Channels, whose source distribution has none: one label.
+
+    Raises `ValueError` if it is none.
+    """
+    try:
+        said = (checkout / "channels" / "__init__.py").read_text()
+        version = said.partition('__version__ = "')[2].partition('"')[0]
+        (checkout / "tests" / "conftest.py").read_text()
+    except OSError as error:
+        raise ValueError(f"{checkout} is no checkout of Channels: {error}") from None
+    labels = ("tests",)
+    folder = checkout.resolve()
+    return Suite("channels", f"channels-{version}", folder, "consumers.py", labels, labels)
 
 
 def fetch(distribution: str, version: str) -> Path:

@@ -1,8 +1,8 @@
-"""What the watchdog says of a stack: which request it belongs to, and the cure.
+"""What the watchdog says of a stack: which request or message it belongs to, and the cure.
 
-The stack of a request is read as it stands: the local variables of the handler's and the
-chain's own functions say which view or middleware it is in. So requests need not be marked.
-It runs in the watchdog's thread, so it must change nothing, and call nothing of the user's.
+The stack is read as it stands: the local variables of the handler's, the chain's and the
+consumers' own functions say what it is in. So requests need not be marked. It runs in the
+watchdog's thread, so it must change nothing, and call nothing of the user's.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from onloop.asgi.places import mark_of, prefix_of
 
 HANDLER = "onloop.asgi.handler"
 CHAIN = "onloop.asgi.chain"
+CONSUMERS = "onloop.channels.consumers"
 MAX_PATH = 200
 
 
 def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
-    """Return the request and the cure; "" for what cannot be told."""
+    """Return the request or message, and the cure; "" for what cannot be told."""
     request, cure = "", None
     inner: FrameType | None = None
     for frame in frames:
@@ -31,13 +32,35 @@ def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
             cure = _cure(name, frame.f_locals, inner)
         elif module == HANDLER and name == "_serve":
             request = _request(frame.f_locals["asgi_scope"])
+        elif module == CONSUMERS and name == "dispatch_message":
+            request = _message(**frame.f_locals)
+        elif module == CONSUMERS and name == "call_database_sync_to_async" and cure is None:
+            cure = _cure_of_call(frame.f_locals["self"].func, frame.f_locals["args"])
         inner = frame
     return request, cure or ""
 
 
 def _request(scope: Any) -> str:
-    path = repr(scope["path"][:MAX_PATH])[1:-1]  # no line breaks in a log
-    return f"{scope['method']} {path}"
+    return f"{scope['method']} {_path(scope)}"
+
+
+def _message(dispatch: Any, message: Any) -> str:
+    # A method; that of a synchronous consumer is a `functools.partial`.
+    consumer = getattr(dispatch, "__self__", None) or next(iter(dispatch.args))
+    scope = consumer.scope
+    return f"{message['type']} {_path(scope)}".rstrip()
+
+
+def _path(scope: Any) -> str:
+    return repr(scope.get("path", "")[:MAX_PATH])[1:-1]  # no line breaks in a log
+
+
+def _cure_of_call(function: Any, args: tuple[Any, ...]) -> str:
+    """The cure for what `database_sync_to_async` runs: a sync consumer, or a function."""
+    owner = args[0] if args and hasattr(args[0], "base_send") else function
+    if mark_of(owner) is not None:
+        return "mark it @onloop.in_thread in place of @onloop.on_loop"
+    return _in_thread(owner)
 
 
 def _cure(function: str, variables: Any, inner: FrameType | None) -> str | None:
