@@ -25,8 +25,8 @@ called `drf-...` it is Django REST framework's suite, whose views all run on the
 In one called `channels-...` it is Channels' suite, with the bindings for consumers in place.
 
 Not run: `gis_tests`, which want GeoDjango's libraries, and what Django skips without a browser,
-memcached, Selenium or Redis. Tests that fail on Django's own backend here (for root, folders are
-never read-only) are not compared.
+memcached, Selenium or Redis. Tests that fail on Django's own backend here (for root, folders
+are never read-only) are not compared.
 """
 
 

@@ -1,8 +1,8 @@
 """R1, for requests: an upload, streams and views of every kind, cancelled at each wait.
 
 Once by the server's `task.cancel()`, at each of a request's waits, once and twice, before and
-after what it waits for is there. The rule for a transaction is R1's. This is the full form, but
-for consumers of sockets, which there are none of yet.
+after what it waits for is there. The rule for a transaction is R1's. This is the full form;
+consumers of sockets have theirs in `test_r1_cancel_sweep_of_consumers.py`.
 """
 
 from __future__ import annotations
