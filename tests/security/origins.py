@@ -170,6 +170,8 @@ TABLE = [
     to("", "https://"),
     to("null", "null"),
     to("example.com..", "https://example.com.."),
+    to("evil.com", "https://partner.example"),
+    to("example.com,example.com", "https://partner.example"),
     # None, or more than one.
     Handshake(()),
     Handshake((b"https://example.com", b"https://evil.com")),
@@ -178,6 +180,9 @@ TABLE = [
     Handshake((b"https://example.com", b"null")),
     Handshake((b"https://example.com", b"")),
     Handshake((b"https://example.com",), ()),
+    Handshake((b"https://127.0.0.1:8000",), ()),  # the server's own address
+    Handshake((b"https://partner.example",), ()),
+    Handshake((b"https://partner.example",), (b"example.com", b"example.com")),
     Handshake((b"https://evil.com",), (b"example.com", b"evil.com")),
     Handshake((b"https://example.com",), (b"example.com", b"example.com")),
 ]

@@ -30,7 +30,8 @@ POLICY_VIOLATION = 1008
 
 # A host as Django has it, with what stands before it in an origin. Nothing after the port.
 _ORIGIN = re.compile(
-    r"(https?)://([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]{1,5}))?", re.IGNORECASE
+    r"(https?)://([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]{1,5}))?",
+    re.IGNORECASE | re.ASCII,
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https"}
@@ -48,7 +49,7 @@ class Origin(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Origin | None:
         """Return the origin that `text` is, None if it is none of a page on the web."""
-        match = _ORIGIN.fullmatch(text) if text.isascii() else None
+        match = _ORIGIN.fullmatch(text)
         if match is None:
             return None
         scheme = match[1].lower()
@@ -58,10 +59,10 @@ class Origin(NamedTuple):
 class StrictOriginMiddleware:
     """Let in only sockets that a page of this site has opened; the others are closed (403).
 
-    A page is of this site if its origin (scheme, host and port) is that of the request, whose
-    host must be in `ALLOWED_HOSTS`, or if it is in `CSRF_TRUSTED_ORIGINS`. Django's
-    `USE_X_FORWARDED_HOST` and `SECURE_PROXY_SSL_HEADER` hold. Whatever sends no `Origin`, or
-    more than one, or no host, is refused.
+    A page is of this site if its origin (scheme, host and port) is that of the request, or in
+    `CSRF_TRUSTED_ORIGINS`; the request's host must be in `ALLOWED_HOSTS`. Django's
+    `USE_X_FORWARDED_HOST` and `SECURE_PROXY_SSL_HEADER` hold. Whatever sends no `Origin` or
+    host, or more than one, is refused.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -92,9 +93,10 @@ def is_of_this_site(scope: Message) -> bool:
     if len(origins) != 1 or len(_values(scope, b"host")) != 1:
         return False
     origin = Origin.parse(origins[0].decode("latin1"))
-    if origin is None:
+    own = _own_origin(scope)
+    if origin is None or own is None:
         return False
-    return origin == _own_origin(scope) or any(
+    return origin == own or any(
         _is_trusted(origin, trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS
     )
 
