@@ -77,9 +77,9 @@ def name_memory_databases() -> None:
 
 def end_stranded() -> None:
     """Undo the transactions of tasks whose event loop does not run."""
-    from onloop.db import scope  # noqa: PLC0415 - see the module's first lines
+    from onloop.db import stranded  # noqa: PLC0415 - see the module's first lines
 
-    scope.end_stranded()
+    stranded.end_stranded()
 
 
 # --- pools and scopes -------------------------------------------------------------------------
