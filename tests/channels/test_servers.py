@@ -9,12 +9,12 @@ import signal
 from dataclasses import replace
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from onloop import bridge
 from tests.channels.conftest import DEADLINE_S
 from tests.db.eventually import eventually
 from tests.project.library.models import Author, Book
@@ -77,7 +77,7 @@ async def cookie():
         client.force_login(User.objects.create_user("ann"))
         return f"sessionid={client.cookies['sessionid'].value}"
 
-    return await sync_to_async(sign_in)()
+    return await bridge.run(sign_in)
 
 
 @served_by(*SERVERS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack, get_user, login, logout
 from channels.db import database_sync_to_async
 from channels.generic.http import AsyncHttpConsumer
@@ -21,6 +20,7 @@ from django.test import Client, override_settings
 from django.urls import path
 
 import onloop
+from onloop import bridge
 from tests.channels.conftest import DEADLINE_S
 
 CACHE = "django.contrib.sessions.backends.cache"
@@ -65,18 +65,17 @@ async def signed_in(**settings):
     """The cookie of a user who has logged in as usual."""
 
     def sign_in():
-        user = User.objects.create_user("ann", password="secret")
+        user = User.objects.create_user("ann")
         client = Client()
         client.force_login(user)
         return cookie_of(client)
 
     with override_settings(**settings):
-        return await sync_to_async(sign_in)()
+        return await bridge.run(sign_in)
 
 
 async def test_the_user_is_there_without_a_thread(open_socket, started_threads):
     headers = await signed_in()
-    started_threads.clear()
     socket = await open_socket(stack(Me), "/room/7/", headers=headers)
     assert await socket.ask("who") == ["ann", 1, {"number": 7}]
     assert await socket.ask("who") == ["ann", 2, {"number": 7}]
@@ -93,7 +92,6 @@ async def test_nobody_is_anonymous(open_socket, started_threads):
 
 async def test_somebody_logs_in_and_out_on_a_socket(open_socket, started_threads):
     await signed_in()
-    started_threads.clear()
     socket = await open_socket(stack(Me), "/room/7/")
     assert (await socket.ask("login"))[0] == "ann"
     assert (await socket.ask("again"))[0] == "ann"
