@@ -39,7 +39,7 @@ class Admission:
     # --- from its beginning to its very end ---------------------------------------------------
 
     def arrive(self) -> None:
-        """Count a request, which may have no slot, or no more."""
+        """Count a request, which may have no slot, or no more; or a message of a socket."""
         self._present += 1
 
     def depart(self) -> None:

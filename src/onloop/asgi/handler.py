@@ -81,11 +81,7 @@ class OnloopHandler(Chain, ASGIHandler):
         else:
             _served_here.set(True)
         admission = admission_of(asyncio.get_running_loop())
-        admission.arrive()
-        try:
-            in_unit(self._handle, asgi_scope, receive, send, admission)
-        finally:
-            admission.depart()
+        in_unit(self._handle, asgi_scope, receive, send, admission)
 
     def _handle(
         self, asgi_scope: Message, receive: Receive, send: Send, admission: Admission

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
+from onloop.asgi.admission import admission_of
 from onloop.bridge import await_
 from onloop.db.scope import Scope
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 def in_unit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function` in a bridge, as a unit of work, and return what it returns."""
+    admission = admission_of(asyncio.get_running_loop())
+    admission.arrive()  # the end of the process waits for it
     scope = Scope.begin()
     # Not entered: inside another context it would do nothing, and the request before left
     # its own behind.
@@ -38,6 +41,7 @@ def in_unit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
                 await_(_end_thread(executor))
     finally:
         scope.end()
+        admission.depart()
 
 
 async def _end_thread(executor: Executor) -> None:
