@@ -17,6 +17,7 @@ from greenlet import getcurrent
 
 from onloop import bridge
 from onloop.bridge import KEPT_BRIDGES, _idle
+from onloop.errors import BridgeRequired
 from tests.loops import steps
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -194,3 +195,17 @@ def test_threads_and_processes_end_with_greenlets_that_are_kept() -> None:
     )
     assert (ended.returncode, ended.stdout) == (0, "well\n"), ended.stderr
     assert not ended.stderr
+
+
+def test_what_runs_in_a_bridge_that_has_no_task_is_in_no_active_one() -> None:
+    """A finaliser, in one that is thrown away."""
+    seen: list[object] = []
+
+    def finalise() -> None:
+        seen.append(bridge.active())
+        seen.append(bridge.current())
+        with pytest.raises(BridgeRequired):
+            bridge.await_(asyncio.sleep(0))
+
+    bridge.Bridge(finalise).switch()
+    assert seen == [False, None]

@@ -31,6 +31,9 @@ T = TypeVar("T")
 _current_task = asyncio.current_task
 
 
+_NOBODY: Any = object()
+
+
 class Future(Protocol):
     """What a bridge asks of a future; its task asks more."""
 
@@ -43,8 +46,10 @@ class Bridge(greenlet):
     # SQLAlchemy's asyncio extension accepts any greenlet class that says so.
     __sqlalchemy_greenlet_provider__ = True
 
-    task: asyncio.Task[Any]  # only while it runs something
-    loop: asyncio.AbstractEventLoop
+    # Its own only while it runs something: no task's and no loop's otherwise, since a finaliser
+    # may run in one that is thrown away.
+    task: asyncio.Task[Any] = _NOBODY
+    loop: asyncio.AbstractEventLoop = _NOBODY
     # The function has returned `result`, or `raised` something; so until there is another.
     finished: bool = False
     result: Any = None
