@@ -64,6 +64,10 @@ def test_without_the_setting_there_are_defaults():
         ("BEARER_MAX_FAILURES", 0, 0),
         ("BEARER_FAILURE_WINDOW", 1.5, 1.5),
         ("BEARER_CLIENT_ADDRESS", "project.clients.address", "project.clients.address"),
+        ("SOCKET_RATE", 0, 0),
+        ("SOCKET_RATE", 0.5, 0.5),
+        ("SOCKET_MAX_PER_USER", 0, 0),
+        ("SOCKET_SEND_TIMEOUT", 0, 0),
     ],
 )
 def test_a_valid_value_is_read(name, given, read):
@@ -90,6 +94,10 @@ def test_a_valid_value_is_read(name, given, read):
         ({"JSON_ERRORS": ["api/"]}, r'"JSON_ERRORS"\] must hold .* begin with "/"; \'api/\''),
         ({"BEARER_PUBLIC_PATHS": "/"}, r"'BEARER_PUBLIC_PATHS'\] must be a list of paths"),
         ({"BEARER_PUBLIC_PATHS": [""]}, r'"BEARER_PUBLIC_PATHS"\] must hold .* begin with "/"'),
+        ({"SOCKET_BURST": 0}, r'"SOCKET_BURST"\] must be a whole number of messages above 0'),
+        ({"SOCKET_MAX_PER_USER": 1.5}, r"must be a whole number of sockets, 0 or more"),
+        ({"SOCKET_TICKET_LIFETIME": 0}, r"must be a number of seconds above 0"),
+        ({"SOCKET_CLOSE_TIMEOUT": 0}, r"must be a number of seconds above 0"),
         ({"BEARER_SESSIONS": 1}, r'"BEARER_SESSIONS"\] must be True or False'),
         ({"BEARER_SESSIONS": None}, r'"BEARER_SESSIONS"\] must be True or False'),
         *(

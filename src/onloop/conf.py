@@ -97,6 +97,7 @@ _SECONDS = _number_of("seconds", above=0)
 _SECONDS_OR_0 = _number_of("seconds")
 _MILLISECONDS = _number_of("milliseconds")
 _COUNT_OR_0 = _number_of("requests", whole=True)
+_SOCKETS_OR_0 = _number_of("sockets", whole=True)
 _BYTES = _number_of("bytes", whole=True)
 
 
@@ -133,6 +134,14 @@ class Settings:
     `BEARER_MAX_FAILURES`, how many invalid ones an address may send in `BEARER_FAILURE_WINDOW`
     seconds, 0 for any number; `BEARER_CLIENT_ADDRESS`, the dotted path of a function that names
     the address of a request's client.
+
+    Sockets (docs/websocket-limits.md): `SOCKET_TICKET_LIFETIME`, seconds in which a ticket can
+    be used; `SOCKET_MAX_MESSAGE`, bytes of a message; `SOCKET_RATE`, messages a second that a
+    socket may send, `SOCKET_BURST` of them at once; `SOCKET_MAX_PER_USER` and, of those who are
+    not logged in, `SOCKET_MAX_PER_ADDRESS`: how many in a process; seconds in which a client
+    takes what was sent (`SOCKET_SEND_TIMEOUT`), a consumer does something about a message
+    (`SOCKET_CONSUMER_TIMEOUT`), somebody sends something (`SOCKET_IDLE_TIMEOUT`), and a
+    consumer ends (`SOCKET_CLOSE_TIMEOUT`). 0 is no limit, but for the first two and the last.
     """
 
     SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
@@ -158,6 +167,16 @@ class Settings:
     BEARER_MAX_FAILURES: int = _setting(20, _number_of("failures", whole=True))
     BEARER_FAILURE_WINDOW: float = _setting(60.0, _SECONDS)
     BEARER_CLIENT_ADDRESS: str = _setting("", _function)
+    SOCKET_TICKET_LIFETIME: float = _setting(30.0, _SECONDS)
+    SOCKET_MAX_MESSAGE: int = _setting(MIB, _BYTES)
+    SOCKET_RATE: float = _setting(100.0, _number_of("messages a second"))
+    SOCKET_BURST: int = _setting(1000, _number_of("messages", above=0, whole=True))
+    SOCKET_MAX_PER_USER: int = _setting(100, _SOCKETS_OR_0)
+    SOCKET_MAX_PER_ADDRESS: int = _setting(1000, _SOCKETS_OR_0)
+    SOCKET_SEND_TIMEOUT: float = _setting(20.0, _SECONDS_OR_0)
+    SOCKET_CONSUMER_TIMEOUT: float = _setting(300.0, _SECONDS_OR_0)
+    SOCKET_IDLE_TIMEOUT: float = _setting(0.0, _SECONDS_OR_0)
+    SOCKET_CLOSE_TIMEOUT: float = _setting(10.0, _SECONDS)
 
 
 _loaded: Settings | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from channels.testing import WebsocketCommunicator
@@ -60,3 +60,18 @@ async def open_socket(db_clean: TestDatabases) -> AsyncIterator[Open]:
     left = {task for task in tasks if not task.get_name().startswith("pytest")}
     assert not left, f"tasks are left: {left}"
     assert borrowed() == {}, "connections are still borrowed"
+
+
+@pytest.fixture
+def noted() -> Iterator[Callable[[str], int]]:
+    """`noted("slow")`: how many sockets of that kind were counted since the test began.
+
+    Afterwards none is counted as open.
+    """
+    from onloop.channels import socket_stats
+    from tests.channels.limited import left
+
+    left.clear()
+    before = socket_stats()
+    yield lambda kind: socket_stats()[kind] - before[kind]
+    assert socket_stats()["open"] == before["open"], "a socket is still counted as open"

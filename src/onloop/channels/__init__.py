@@ -7,6 +7,20 @@ application that serves them, and who may open a socket. Importing it needs no s
 from __future__ import annotations
 
 from onloop.channels.application import get_asgi_application
+from onloop.channels.counts import socket_stats
+from onloop.channels.failures import CloseOnError
+from onloop.channels.limits import SocketLimitsMiddleware
 from onloop.channels.origin import StrictOriginMiddleware
+from onloop.channels.shutdown import close_sockets
+from onloop.channels.tokens import TokenAuthMiddleware, issue_ticket
 
-__all__ = ["StrictOriginMiddleware", "get_asgi_application"]
+__all__ = [
+    "CloseOnError",
+    "SocketLimitsMiddleware",
+    "StrictOriginMiddleware",
+    "TokenAuthMiddleware",
+    "close_sockets",
+    "get_asgi_application",
+    "issue_ticket",
+    "socket_stats",
+]

@@ -11,7 +11,9 @@ from django.utils.module_loading import import_string
 
 from onloop import asgi
 from onloop.channels.failures import CloseOnError
+from onloop.channels.limits import SocketLimitsMiddleware
 from onloop.channels.origin import StrictOriginMiddleware
+from onloop.channels.tokens import TokenAuthMiddleware
 
 
 def get_asgi_application(websocket: str | Sequence[Any]) -> Any:
@@ -21,7 +23,9 @@ def get_asgi_application(websocket: str | Sequence[Any]) -> Any:
     path of such a list: that is imported when Django is set up, so consumers may import models.
 
     HTTP and the lifespan go to Onloop's handler. Sockets pass `StrictOriginMiddleware`, then
-    Channels' `AuthMiddlewareStack` where `django.contrib.auth` and `sessions` are installed.
+    Channels' `AuthMiddlewareStack` where `django.contrib.auth` and `sessions` are installed,
+    and `SocketLimitsMiddleware`. Where `onloop.tokens` is installed, those with a token or a
+    ticket pass `TokenAuthMiddleware` in place of the first two.
 
     Raises `ImproperlyConfigured` if Channels is not installed, or the path is not that of a
     list.
@@ -41,21 +45,27 @@ def get_asgi_application(websocket: str | Sequence[Any]) -> Any:
             f"[path(...)], or its dotted path, not {websocket!r}."
         )
     sockets = socket_stack(list(routes))
-    return ProtocolTypeRouter({"http": http, "lifespan": http, "websocket": sockets})
+    lifespan = SocketLimitsMiddleware(http)
+    return ProtocolTypeRouter({"http": http, "lifespan": lifespan, "websocket": sockets})
 
 
 def socket_stack(routes: list[Any]) -> Any:
     """What a socket passes through on its way to its consumer, outermost first."""
     from channels.routing import URLRouter  # noqa: PLC0415 - see above
 
-    stack: Any = URLRouter(routes)
+    limited = SocketLimitsMiddleware(URLRouter(routes))
+    stack: Any = limited
     if apps.is_installed("django.contrib.auth") and apps.is_installed(
         "django.contrib.sessions"
     ):
         from channels.auth import AuthMiddlewareStack  # noqa: PLC0415
 
         stack = AuthMiddlewareStack(stack)
-    return StrictOriginMiddleware(CloseOnError(stack))
+    stack = StrictOriginMiddleware(stack)
+    if apps.is_installed("onloop.tokens"):
+        # No foreign page knows a token, so it does not matter which page sends it.
+        stack = TokenAuthMiddleware(limited, otherwise=stack)
+    return CloseOnError(stack)
 
 
 def _imported(path: str) -> Any:

@@ -27,6 +27,7 @@ class CloseOnError:
             elif message["type"] == "websocket.close":
                 is_open = False
 
+        noting.__wrapped__ = send  # type: ignore[attr-defined] # for `onloop.channels.wire`
         try:
             await self.inner(scope, receive, noting)
         except Exception:

@@ -18,6 +18,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from onloop import bridge
 from onloop.tokens import text as form
+from onloop.tokens.tickets import Ticket
+
+__all__ = ["Ticket", "Token"]
 
 # How much older than that `last_used` is written anew.
 LAST_USED_EVERY = timedelta(minutes=1)

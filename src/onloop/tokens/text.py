@@ -14,6 +14,7 @@ import string
 from typing import NamedTuple
 
 PREFIX = "onl_"
+TICKET_PREFIX = "onlt_"
 ALPHABET = string.digits + string.ascii_letters
 PUBLIC_ID_LENGTH = 16
 SECRET_LENGTH = 43  # 62**43 is more than 2**256
@@ -21,6 +22,7 @@ SECRET_LENGTH = 43  # 62**43 is more than 2**256
 _FORM = re.compile(
     f"{PREFIX}([0-9A-Za-z]{{{PUBLIC_ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})"
 )
+_TICKET = re.compile(f"{TICKET_PREFIX}[0-9A-Za-z]{{{SECRET_LENGTH}}}")
 
 
 class Parts(NamedTuple):
@@ -52,6 +54,16 @@ def hash_of(secret: str) -> str:
     nobody tries them all, however quick each try is, and every request computes one.
     """
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def make_ticket() -> str:
+    """Make up a ticket: all of it is secret."""
+    return TICKET_PREFIX + _random(SECRET_LENGTH)
+
+
+def is_ticket(text: str) -> bool:
+    """Whether a text can be a ticket."""
+    return _TICKET.fullmatch(text) is not None
 
 
 def _random(length: int) -> str:

@@ -1,0 +1,310 @@
+"""One socket between server and application: what passes, how long it takes, how it ends.
+
+The application runs in a task of its own. So a socket can be ended from outside in the way in
+which clients end it, by a `websocket.disconnect`, at which consumers leave their groups; only
+who does not end then is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import NamedTuple
+
+from onloop import conf
+from onloop.channels import shutdown
+from onloop.channels.counts import counts
+from onloop.channels.faults import is_clients_fault
+from onloop.channels.handshake import Application, Message, Receive, Send, shown
+from onloop.channels.wire import Wire, wire_of
+
+logger = logging.getLogger("onloop.channels")
+
+# Close codes of RFC 6455 and of its registry.
+GOING_AWAY = 1001
+NO_STATUS = 1005
+INVALID_PAYLOAD = 1007
+POLICY_VIOLATION = 1008
+TOO_BIG = 1009
+TRY_AGAIN_LATER = 1013
+
+# Seconds in which a client must take the message that closes its socket.
+CLOSE_WAIT_S = 2.0
+
+
+class End(NamedTuple):
+    """How a socket is closed: the code, and the reason, which the client is told."""
+
+    code: int
+    reason: str
+
+
+ENDS = {
+    "too_big": End(TOO_BIG, "The message is too big."),
+    "too_fast": End(POLICY_VIOLATION, "Too many messages."),
+    "slow": End(POLICY_VIOLATION, "Reads too slowly."),
+    "idle": End(POLICY_VIOLATION, "Idle."),
+    "stuck": End(TRY_AGAIN_LATER, "Try again later."),
+    "going_away": End(GOING_AWAY, "The server ends."),
+    "malformed": End(INVALID_PAYLOAD, "The message cannot be read."),
+}
+
+
+class Bucket:
+    """Messages that may come: `rate` more each second, up to `burst`. A rate of 0 is none."""
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = float(burst)
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take a message out; False if there is none left."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1 and self._rate:
+            return False
+        self._left -= 1
+        return True
+
+
+class Session:
+    """`await Session(scope, receive, send).serve(application)`."""
+
+    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        settings = self._settings = conf.get()
+        self.over = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._wire: Wire = wire_of(send)
+        self._bucket = Bucket(settings.SOCKET_RATE, settings.SOCKET_BURST, self._loop.time())
+        self._application: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        # While the application waits for a message.
+        self._waiting: asyncio.Timeout | None = None
+        # When it will have been idle, or its consumer stuck, for too long; and a timer that
+        # comes then or before. So that a message costs no timer.
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended: End | None = None  # by us
+        self._told = False  # the application, of that
+        self._gone = False  # the client, or the application has closed by itself
+        self._gave_up = False
+
+    # --- the application's life -------------------------------------------------------------
+
+    async def serve(self, inner: Application) -> None:
+        """Run the application. Returns when it has ended, and raises what it raised."""
+        shutdown.opened(self, self._wire)
+        self._touch()
+        application = self._application = self._loop.create_task(
+            _run(inner, self._scope, self.receive, self.send)
+        )
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            try:
+                await asyncio.wait([application])
+            except asyncio.CancelledError as exc:
+                # By a server whose patience is over. Who waits for a message may leave as if
+                # the client had left; what is under way ends here.
+                cancelled = exc
+                waits = self._waiting is not None
+                self.end("going_away")
+                await self._wait_for_it(application, urgent=not waits)
+            await self._conclude(application)
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            self._deadline = None
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._closing is not None:
+                self._closing.cancel()
+            shutdown.ended(self)
+            self.over.set()
+            self._application = None
+            del application, cancelled
+
+    async def _wait_for_it(self, application: asyncio.Task[None], *, urgent: bool) -> None:
+        if urgent:
+            application.cancel()
+        try:
+            await asyncio.wait([application])
+        except asyncio.CancelledError:  # again: now it is urgent
+            application.cancel()
+            await asyncio.wait([application])
+
+    async def _conclude(self, application: asyncio.Task[None]) -> None:
+        if application.cancelled():
+            if not self._gave_up and self._ended is None:
+                raise asyncio.CancelledError  # it has cancelled itself
+            error = None
+        else:
+            error = application.exception()
+        try:
+            if error is not None and is_clients_fault(error):
+                self.end("malformed")
+                error = None
+            if self._closing is not None:
+                await self._closing
+            if error is not None:
+                raise error
+        finally:
+            del error
+
+    # --- what the application calls ---------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """The next message that the application may have; ASGI's `receive`."""
+        while True:
+            message = await self._next()
+            kind = message["type"]
+            if kind == "websocket.receive":
+                if (fault := self._fault_of(message)) == "":
+                    break
+                if fault is not None:
+                    self.end(fault)
+            elif kind == "websocket.disconnect":
+                self._gone = True
+                message.setdefault("code", NO_STATUS)  # which servers may leave out
+                break
+            elif kind == "websocket.connect":
+                break
+        self._touch()
+        return message
+
+    async def _next(self) -> Message:
+        if self._ended is None:
+            self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
+            try:
+                async with asyncio.timeout(None) as waiting:
+                    self._waiting = waiting
+                    return await self._receive()
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+            finally:
+                self._waiting = None
+        if self._told or self._ended is None:
+            return await self._receive()
+        self._told = True
+        return {
+            "type": "websocket.disconnect",
+            "code": self._ended.code,
+            "reason": self._ended.reason,
+        }
+
+    def _fault_of(self, message: Message) -> str | None:
+        """Why the end comes; "" for a message that may pass, None for what is no message."""
+        text, data = message.get("text"), message.get("bytes")
+        most = self._settings.SOCKET_MAX_MESSAGE
+        if isinstance(text, str):
+            # Characters have up to 4 bytes.
+            size = len(text) if len(text) > most or len(text) * 4 <= most else _bytes_of(text)
+        elif isinstance(data, bytes | bytearray | memoryview):
+            size = len(data)
+        else:
+            return None
+        if size > most:
+            return "too_big"
+        return "" if self._bucket.take(self._loop.time()) else "too_fast"
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`. What comes after the end of a socket is thrown away.
+
+        It is for the application to find the `websocket.disconnect`, and no error of its own.
+        """
+        if self._ended is not None:
+            return
+        if message["type"] in ("websocket.close", "websocket.http.response.start"):
+            self._gone = True
+        try:
+            async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
+                if message["type"] == "websocket.close":
+                    await self._wire.close(self._send, message)
+                else:
+                    await self._send(message)
+                if not self._wire.sends_wait:
+                    await self._wire.drained()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.end("slow")
+        if self._waiting is None:
+            self._touch()
+        else:
+            self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
+
+    # --- time -------------------------------------------------------------------------------
+
+    def _touch(self) -> None:
+        """The application does something, and has its time for the next thing."""
+        self._set_deadline(self._settings.SOCKET_CONSUMER_TIMEOUT)
+
+    def _set_deadline(self, in_s: float) -> None:
+        if self._ended is not None:
+            return
+        if not in_s:
+            self._deadline = None
+            return
+        self._deadline = self._loop.time() + in_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline <= self._loop.time():
+            self.end("stuck" if self._waiting is None else "idle")
+        else:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def end(self, kind: str) -> None:
+        """End the socket, for a reason of `ENDS`: close it, and let the application know."""
+        if self._ended is not None or self.over.is_set():
+            return
+        end = self._ended = ENDS[kind]
+        counts.note(kind, shown(self._scope))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._settings.SOCKET_CLOSE_TIMEOUT, self._give_up)
+        if kind == "slow" and self._wire.abort():
+            pass
+        elif not self._gone:
+            self._closing = self._loop.create_task(self._close(end))
+        if self._waiting is not None:
+            self._waiting.reschedule(self._loop.time())
+
+    async def _close(self, end: End) -> None:
+        message: Message = {"type": "websocket.close", "code": end.code, "reason": end.reason}
+        try:
+            async with asyncio.timeout(CLOSE_WAIT_S):
+                await self._wire.close(self._send, message)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the socket is gone
+            logger.debug("A socket could not be closed: %r", exc)
+            self._wire.abort()
+        else:
+            # Of the server's closing, in case that the client does not read this either.
+            self._loop.call_later(self._settings.SOCKET_CLOSE_TIMEOUT, self._wire.abort)
+
+    def _give_up(self) -> None:
+        if self._application is not None and not self._application.done():
+            counts.note("cancelled", shown(self._scope))
+            self._gave_up = True
+            self._application.cancel()
+
+
+async def _run(inner: Application, scope: Message, receive: Receive, send: Send) -> None:
+    await inner(scope, receive, send)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
