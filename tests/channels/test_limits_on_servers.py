@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from onloop.channels import issue_ticket
 from tests.channels.conftest import DEADLINE_S
-from tests.channels.raw import RawClient, ports_held
+from tests.channels.raw import CLOSE, RawClient, ports_held
 from tests.channels.test_servers import ask, begin_to_sleep, idle, served_by
 from tests.db.eventually import eventually
 from tests.project.library.models import Author
@@ -152,6 +152,27 @@ async def test_too_many_messages_close_with_1008(asgi_server):
         assert await reading <= 50
     await eventually(lambda: "left with 1008" in asgi_server.new_log())
     assert "Traceback" not in asgi_server.new_log()
+
+
+@served_by(*SERVERS, *OTHERS)
+@pytest.mark.parametrize("answers", [True, False])
+async def test_nothing_is_left_of_a_client_that_goes_on_sending(asgi_server, answers):
+    """Whether it answers the closing of its socket, or does not even read it."""
+    async with opened(asgi_server) as other:
+        await eventually(lambda: len(ports_held(asgi_server.pid)) == 1)
+        before = await ask(other, "tasks")
+        with RawClient(asgi_server.port, PATH) as client:
+            with contextlib.suppress(ConnectionError):
+                for _ in range(500):
+                    client.say("where")
+                if answers:
+                    client.frame(b"\x03\xf0", CLOSE)
+            await eventually(lambda: client.port not in ports_held(asgi_server.pid))
+        for _ in range(20):
+            if (tasks := await ask(other, "tasks")) <= before:
+                break
+            await asyncio.sleep(0.2)
+        assert tasks <= before
 
 
 @served_by(*SERVERS)

@@ -91,6 +91,7 @@ class Session:
         self._timer: asyncio.TimerHandle | None = None
         self._ended: End | None = None  # by us
         self._told = False  # the application, of that
+        self._left = False  # the client, as the server says
         self._gone = False  # the client, or the application has closed by itself
         self._gave_up = False
 
@@ -124,6 +125,8 @@ class Session:
             if self._closing is not None:
                 self._closing.cancel()
             shutdown.ended(self)
+            if self._wire.waits_for_takers and not self._left:
+                shutdown.keep(self._loop.create_task(self._drain()))
             self.over.set()
             self._application = None
             del application, cancelled
@@ -136,6 +139,21 @@ class Session:
         except asyncio.CancelledError:  # again: now it is urgent
             application.cancel()
             await asyncio.wait([application])
+
+    async def _drain(self) -> None:
+        """Take what still comes, until nothing does.
+
+        Where nobody does, Hypercorn waits for ever with a message in its hand, and a task and
+        what belongs to it are lost with every client that sends on.
+        """
+        most = self._settings.SOCKET_CLOSE_TIMEOUT
+        self._loop.call_later(most, self._wire.abort)
+        try:
+            while True:
+                async with asyncio.timeout(most):
+                    await self._receive()
+        except TimeoutError:
+            pass
 
     async def _conclude(self, application: asyncio.Task[None]) -> None:
         if application.cancelled():
@@ -169,6 +187,7 @@ class Session:
                     self.end(fault)
             elif kind == "websocket.disconnect":
                 self._gone = True
+                self._left = self._ended is None  # else it is our own word
                 message.setdefault("code", NO_STATUS)  # which servers may leave out
                 break
             elif kind == "websocket.connect":

@@ -24,6 +24,9 @@ class _OfLoop:
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = WeakKeyDictionary()
 
 
+_kept: set[asyncio.Task[None]] = set()
+
+
 def _of_running_loop() -> _OfLoop:
     return _loops.setdefault(asyncio.get_running_loop(), _OfLoop())
 
@@ -38,6 +41,12 @@ def opened(session: Session, wire: Wire) -> None:
 
 def ended(session: Session) -> None:
     _of_running_loop().open.discard(session)
+
+
+def keep(task: asyncio.Task[None]) -> None:
+    """Keep a task that outlives its socket, until it is done."""
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
 
 
 async def close_sockets() -> None:

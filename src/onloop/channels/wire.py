@@ -25,6 +25,9 @@ LOOK_EVERY_S = 0.05
 class Wire:
     """The connection below one socket; this one is unknown."""
 
+    # Whether the server stops reading, even for the client's end, where nobody takes messages.
+    waits_for_takers = False
+
     # Whether `send` itself waits for a client that does not read.
     sends_wait = True
 
@@ -71,6 +74,8 @@ class _Ending(Wire):
     In HTTP/2 many streams share a connection, which one of them must not end.
     """
 
+    waits_for_takers = True
+
     def __init__(self, context: Any) -> None:
         self._context = context
 
@@ -81,6 +86,8 @@ class _Ending(Wire):
 
 class _Hypercorn(_Transport):
     """The same with HTTP/1, where a socket has its connection for itself."""
+
+    waits_for_takers = True
 
     def __init__(self, transport: asyncio.Transport, context: Any) -> None:
         super().__init__(transport)

@@ -19,6 +19,9 @@ class Limited(Desk):
     async def do_stats(self):
         return socket_stats()
 
+    async def do_tasks(self):
+        return len(asyncio.all_tasks())
+
     async def do_whose(self):
         token = self.scope["token"]
         return [self.scope["user"].username, token and token.name]
