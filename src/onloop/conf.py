@@ -133,6 +133,9 @@ class Settings:
     `BEARER_MAX_FAILURES`, how many invalid ones an address may send in `BEARER_FAILURE_WINDOW`
     seconds, 0 for any number; `BEARER_CLIENT_ADDRESS`, the dotted path of a function that names
     the address of a request's client.
+
+    Rooms (docs/rooms.md): `ROOMS_HEARTBEAT`, seconds between looks into the database for what
+    was not announced; who has been silent for four of them is not there any more.
     """
 
     SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
@@ -158,6 +161,7 @@ class Settings:
     BEARER_MAX_FAILURES: int = _setting(20, _number_of("failures", whole=True))
     BEARER_FAILURE_WINDOW: float = _setting(60.0, _SECONDS)
     BEARER_CLIENT_ADDRESS: str = _setting("", _function)
+    ROOMS_HEARTBEAT: float = _setting(5.0, _SECONDS)
 
 
 _loaded: Settings | None = None
