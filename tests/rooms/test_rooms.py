@@ -89,4 +89,4 @@ async def test_who_may_not_come_in_does_not(open_socket):
     socket = Socket(application(), "/rooms/lobby/?refused")
     accepted, code = await socket.connect(timeout=DEADLINE_S)
     assert (accepted, code) == (False, 4403)
-    await socket.wait(timeout=DEADLINE_S)
+    await socket.leave()

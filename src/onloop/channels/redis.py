@@ -14,13 +14,22 @@ import logging
 import random
 import time
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from channels_redis import core, pubsub  # type: ignore[import-untyped]
-from channels_redis.utils import _wrap_close  # type: ignore[import-untyped]
+from channels_redis.utils import (  # type: ignore[import-untyped]
+    _wrap_close,
+    decode_hosts,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from onloop.channels.losses import Losses
+
+T = TypeVar("T")
 
 logger = logging.getLogger("onloop.channels")
 
@@ -28,6 +37,8 @@ logger = logging.getLogger("onloop.channels")
 AWAY = (RedisError, OSError)
 # Seconds between attempts: from the one to the other.
 BACK_OFF_S = (0.1, 2.0)
+# Each connection notices an outage by itself, some when it is over: it is told once.
+QUIET_S = 5.0
 
 # Puts each message into its channel unless that is full; returns which were.
 _SEND_TO_GROUP = """
@@ -45,16 +56,41 @@ return full
 """
 
 
+async def _once_more(command: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    """Call `command`, and again if its connection proves to be dead.
+
+    After a restart of Redis every idle connection is. Not for reading from a channel: who reads
+    must notice that Redis was away, and may have forgotten its groups.
+    """
+    try:
+        return await command(*args)
+    except RedisConnectionError:
+        return await command(*args)
+
+
+def _trying_twice(hosts: Any) -> list[dict[str, Any]]:
+    """The same for the connections of pub/sub, which subscribe again by themselves."""
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return [{"retry": retry, **host} for host in decode_hosts(hosts)]
+
+
 class Outage:
     """Waits longer and longer while Redis is away, and tells when it goes and comes back."""
 
     def __init__(self) -> None:
         self.is_on = False
+        self._told_at: float | None = None
         self._pause_s = BACK_OFF_S[0]
 
     async def wait(self, error: BaseException) -> None:
-        if not self.is_on:
-            logger.error("Redis, the channel layer, is away: %r. Consumers wait.", error)
+        now = time.monotonic()
+        if self._told_at is None or (not self.is_on and now - self._told_at > QUIET_S):
+            self._told_at = now
+            logger.error(
+                "Redis, the channel layer, is away: %s: %s. Consumers wait.",
+                type(error).__name__,
+                error,
+            )
         self.is_on = True
         await asyncio.sleep(random.uniform(self._pause_s / 2, self._pause_s))  # noqa: S311
         self._pause_s = min(2 * self._pause_s, BACK_OFF_S[1])
@@ -85,8 +121,12 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
     as long as their consumers wait for messages.
     """
 
-    def __init__(self, *args: Any, group_expiry: int = 30, **kwargs: Any) -> None:
-        super().__init__(*args, group_expiry=group_expiry, **kwargs)
+    # Seconds of one attempt to read: below the 5 that redis-py waits for any answer since its
+    # version 8, with which Channels' own 5 fail each time that nothing comes.
+    brpop_timeout = 2
+
+    def __init__(self, hosts: Any = None, group_expiry: int = 30, **kwargs: Any) -> None:
+        super().__init__(hosts, group_expiry=group_expiry, **kwargs)
         self._losses = Losses()
         self.receive_buffer: defaultdict[str, _CountingQueue] = defaultdict(
             functools.partial(_CountingQueue, self.capacity, self._losses)
@@ -117,7 +157,7 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         try:
-            await super().send(channel, message)
+            await _once_more(super().send, channel, message)
         except core.ChannelFull:
             self._losses.add(channel, self.get_capacity(channel))
             raise
@@ -125,7 +165,7 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
     # --- groups -----------------------------------------------------------------------------
 
     async def group_add(self, group: str, channel: str) -> None:
-        await super().group_add(group, channel)
+        await _once_more(super().group_add, group, channel)
         if self.client_prefix in channel:
             self._groups.setdefault(channel, set()).add(group)
             self._keep_renewing()
@@ -135,9 +175,12 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
         groups.discard(group)
         if not groups:
             self._forget(channel)
-        await super().group_discard(group, channel)
+        await _once_more(super().group_discard, group, channel)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await _once_more(self._group_send, group, message)
+
+    async def _group_send(self, group: str, message: dict[str, Any]) -> None:
         assert self.require_valid_group_name(group), "Group name not valid"
         key = self._group_key(group)
         connection = self.connection(self.consistent_hash(group))
@@ -283,8 +326,8 @@ class _LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc] # untyped
 class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[misc] # untyped
     """`channels_redis.pubsub.RedisPubSubChannelLayer`, whose channels have a `capacity`."""
 
-    def __init__(self, *args: Any, capacity: int = 100, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, hosts: Any = None, capacity: int = 100, **kwargs: Any) -> None:
+        super().__init__(_trying_twice(hosts), **kwargs)
         self._capacity = capacity
         self._losses = Losses()
 

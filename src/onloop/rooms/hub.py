@@ -210,8 +210,9 @@ class Hub:
             room.subscribed = False
         if not self.layer_fails:
             logger.error(
-                "The channel layer fails: %r. Sockets stay; until it is back, messages come "
-                "with each heartbeat, every %g s, and nothing else does.",
+                "The channel layer fails: %s: %s. Sockets stay; until it is back, messages "
+                "come with each heartbeat, every %g s, and nothing else does.",
+                type(error).__name__,
                 error,
                 conf.get().ROOMS_HEARTBEAT,
             )
@@ -238,7 +239,7 @@ class Hub:
                     beat_at = self.loop.time() + beat_s * random.uniform(0.9, 1)  # noqa: S311
                 await self._work(beat=beat)
                 _release(waiting)
-                if not self.rooms and not self._waiting and not self._emptied:
+                if not self.rooms and not self._waiting:
                     break
         finally:
             # From here on there is another hub for who comes; nothing has waited since.
@@ -291,10 +292,8 @@ class Hub:
             logger.warning("The channel layer is back.")
 
     async def _leave_groups(self) -> None:
-        while self._emptied:
+        while self._emptied and self.channel is not None and not self.layer_fails:
             name = self._emptied.pop()
-            if self.channel is None or self.layer_fails:
-                continue
             try:
                 async with self._groups, asyncio.timeout(sending.LAYER_TIMEOUT_S):
                     if name not in self.rooms:
@@ -316,6 +315,8 @@ class Hub:
     async def _end(self) -> None:
         if self._pump is not None:
             await asyncio.wait([self._pump])
+        self.layer_fails = False  # whatever it was, it is tried once
+        await self._leave_groups()
         try:
             await self._ask(self.roster.end)
         except Exception:

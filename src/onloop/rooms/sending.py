@@ -81,8 +81,9 @@ async def aannounce(room: str, kind: str, **data: Any) -> None:
         await publish(room, {**wire.clean(data), "type": kind, "room": room})
     except Exception as exc:
         raise AnnounceFailed(
-            f"{kind!r} could not be announced in room {room!r}: {exc!r}. Is the server of "
-            "CHANNEL_LAYERS running? What must not get lost is sent by onloop.rooms.send()."
+            f"{kind!r} could not be announced in room {room!r} ({type(exc).__name__}: {exc}). "
+            "Is the server of CHANNEL_LAYERS running? What must not get lost is sent by "
+            "onloop.rooms.send()."
         ) from exc
 
 
