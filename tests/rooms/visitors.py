@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
+from websockets.asyncio.client import connect
+
 from tests.channels.conftest import DEADLINE_S, Socket
+from tests.servers import AsgiServer
 
 
 def application() -> Any:
@@ -53,3 +58,34 @@ class Visitor:
             elif frame["type"] == "history":
                 found += [message["number"] for message in frame["messages"]]
         return found
+
+
+class RemoteVisitor(Visitor):
+    """The same over a real socket, as `async with RemoteVisitor(server, "lobby") as ada:`."""
+
+    def __init__(self, server: AsgiServer, room: str, **query: Any) -> None:
+        self.frames = []
+        text = "&".join(f"{key}={value}" for key, value in query.items())
+        self._connecting = connect(
+            f"{server.url.replace('http', 'ws')}/rooms/{room}/?{text}",
+            origin=server.url,
+            open_timeout=DEADLINE_S,
+            ping_interval=None,
+            close_timeout=2,
+        )
+
+    async def __aenter__(self) -> RemoteVisitor:
+        self.remote = await self._connecting.__aenter__()
+        await self.next_of("history")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._connecting.__aexit__(*exc)
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(DEADLINE_S):
+            self.frames.append(json.loads(await self.remote.recv()))
+        return self.frames[-1]
+
+    async def say(self, **frame: Any) -> None:
+        await self.remote.send(json.dumps(frame))
