@@ -8,13 +8,17 @@ from typing import Any
 from tests.servers import Serving
 
 
-def serving(name: str, layer: dict[str, Any], beat_s: float, **env: str) -> Serving:
+APPLICATION = "tests.project.asgi_sockets:application"
+
+
+def serving(
+    name: str, layer: dict[str, Any], beat_s: float, application: str = APPLICATION
+) -> Serving:
     return Serving(
-        application="tests.project.asgi_sockets:application",
+        application=application,
         env=(
             ("ONLOOP_TEST_SERVER", name),
             ("ONLOOP_TEST_LAYER", json.dumps(layer)),
             ("ONLOOP_TEST_ONLOOP", json.dumps({"ROOMS_HEARTBEAT": beat_s})),
-            *env.items(),
         ),
     )
