@@ -1,8 +1,8 @@
 """R14: 2,000 sockets, 200 killed a second: 0 orphans in groups or presence after 30 s.
 
 The short form has 60 sockets in five rooms of two servers, one Redis and one database, and
-kills 80, twenty at a time; the full one kills 12,000 in a minute. Killed is a connection that is
-reset; at the end one of the two servers is killed too. What it leaves behind in presence and in
+kills 80, twenty at a time; the full one kills 12,000 in a minute. Killed: a connection is
+reset. At the end one of the two servers is killed too. What it leaves behind in presence and in
 groups is gone after four heartbeats, of half a second in the short form and of five in the full
 one. Then each room is sent to, and all who are left hear it once and in order.
 """
@@ -81,7 +81,7 @@ async def test_nobody_is_told_to_be_there_who_is_not(crowd):
 
 
 async def test_the_dead_that_are_never_found_dead_are_found(crowd, monkeypatch):
-    """A server counts for ever, and a group keeps its channels for a day (Channels' own layer)."""
+    """A server counts for ever, and Channels' own layer keeps a group's channels for a day."""
     monkeypatch.setattr(presence, "BEATS", 10_000)
     with pytest.raises(Found) as caught:
         await crowd(

@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.servers import Serving
 
-
 APPLICATION = "tests.project.asgi_sockets:application"
 
 

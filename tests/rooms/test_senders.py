@@ -112,15 +112,17 @@ async def test_who_is_there_heals_when_a_process_is_killed(
 
     layer = redis_server.layer(kind, **({"group_expiry": 2} if kind == KINDS[0] else {}))
     lives, dies = (asgi_servers.get(serving(name, layer, SHORT)) for name in ("lives", "dies"))
-    async with RemoteVisitor(lives, "lobby", who="ada") as ada:
-        async with RemoteVisitor(dies, "lobby", who="bob") as bob:
-            while "bob" not in (await ada.next_of("presence"))["joined"]:
-                pass
-            assert bob.frames[0]["present"] == ["ada", "bob"]
-            dies.process.kill()
-            dies.process.wait()
-            while "bob" not in (await ada.next_of("presence"))["left"]:
-                pass
+    async with (
+        RemoteVisitor(lives, "lobby", who="ada") as ada,
+        RemoteVisitor(dies, "lobby", who="bob") as bob,
+    ):
+        while "bob" not in (await ada.next_of("presence"))["joined"]:
+            pass
+        assert bob.frames[0]["present"] == ["ada", "bob"]
+        dies.process.kill()
+        dies.process.wait()
+        while "bob" not in (await ada.next_of("presence"))["left"]:
+            pass
     async with asyncio.timeout(DEADLINE_S):
         while await rooms.apresent("lobby"):
             await asyncio.sleep(0.01)

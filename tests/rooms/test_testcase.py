@@ -1,4 +1,4 @@
-"""In a user's `TestCase` sockets hear what is sent in its transaction, and the rest is undone."""
+"""In a user's `TestCase` sockets hear what is sent in its transaction; then it is undone."""
 
 from __future__ import annotations
 
