@@ -58,17 +58,18 @@ async def hear(socket):
 @pytest.mark.usefixtures("db_clean")
 async def test_a_thread_wakes_the_consumers_of_the_loop(set_up, ear):
     """The loop has nothing else to do, so only the message can wake it."""
-    layer = set_up(IN_MEMORY)
+    layer = set_up(IN_MEMORY, LONG, STALL_MS=0)  # the watchdog would wake it
     socket = await ear()
-    thread = threading.Thread(
-        target=lambda: asyncio.run(
-            layer.group_send("all", {"type": "heard", "what": "of a thread"})
-        )
-    )
-    heard = asyncio.create_task(hear(socket))
-    await asyncio.sleep(0)
+    asleep = threading.Event()
+
+    def send():
+        asleep.wait()
+        asyncio.run(layer.group_send("all", {"type": "heard", "what": "of a thread"}))
+
+    thread = threading.Thread(target=send)
     thread.start()
-    assert await heard == "of a thread"
+    asyncio.get_running_loop().call_later(0.05, asleep.set)
+    assert await hear(socket) == "of a thread"
     thread.join()
 
 

@@ -10,6 +10,7 @@ from onloop import rooms
 from onloop.rooms import hub as hubs
 from onloop.rooms import local, sending, wire
 from onloop.rooms.models import Message, Room
+from tests.loops import until
 from tests.rooms.conftest import IN_MEMORY, LONG, SHORT
 
 pytestmark = pytest.mark.usefixtures("db_clean")
@@ -61,9 +62,13 @@ async def test_messages_that_were_deleted_are_no_gap_for_ever(visit, set_up):
     await Message.objects.filter(number__in=[2, 4]).adelete()
     await rooms.asend("lobby", "five")
     assert await ada.numbers(5) == [1, 3, 5]
-    await rooms.asend("lobby", "six")
-    await Message.objects.filter(number=7).adelete()
-    assert await ada.numbers(6) == [1, 3, 5, 6]
+    gone = [await save_unannounced("lobby", body) for body in range(2)]
+    await Message.objects.filter(number__gt=5).adelete()
+    await sending.publish("lobby", wire.message_event("lobby", gone[1]))
+    (room,) = hubs._hubs[asyncio.get_running_loop()].rooms.values()
+    await until(lambda: room.last == 7)
+    await rooms.asend("lobby", "eight")
+    assert await ada.numbers(8) == [1, 3, 5, 8]
 
 
 async def test_a_full_channel_is_counted_and_loses_nothing(visit, set_up, caplog):
@@ -81,39 +86,43 @@ async def test_a_full_channel_is_counted_and_loses_nothing(visit, set_up, caplog
     assert "is full (capacity 3)" in caplog.text
 
 
+MOMENTS = ["as the room is opened", "when it has been read", "before the history", "after it"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 async def test_what_comes_while_one_joins_is_neither_lost_nor_doubled(
-    visit, set_up, monkeypatch
+    visit, set_up, monkeypatch, moment
 ):
     """Between the group and the history, and between the history and the first event."""
     set_up(IN_MEMORY, LONG)
     await rooms.asend("lobby", "before")
-    ask, asked = hubs.Hub._ask, []
-
-    async def slow(self, fn, *args, **kwargs):
-        opens = fn is hubs._read and not asked
-        if opens:
-            asked.append(fn)
-        if opens:
-            await rooms.asend("lobby", "as the room is opened")
-        found = await ask(self, fn, *args, **kwargs)
-        if opens:
-            await rooms.asend("lobby", "when it has been read")
-        return found
-
+    await visit("elsewhere")  # the first heartbeat is over
     from tests.project.sockets.consumers import OpenRoom
 
-    page = OpenRoom._page
+    async def send_at(now):
+        if now == moment and await Message.objects.acount() == 1:
+            await rooms.asend("lobby", moment)
 
-    async def slow_page(self, **kwargs):
-        await rooms.asend("lobby", "before the history is read")
-        found = await page(self, **kwargs)
-        await rooms.asend("lobby", "after it")
+    ask, page = hubs.Hub._ask, OpenRoom._page
+
+    async def slow_ask(self, fn, *args, **kwargs):
+        if fn is not hubs._read:
+            return await ask(self, fn, *args, **kwargs)
+        await send_at(MOMENTS[0])
+        found = await ask(self, fn, *args, **kwargs)
+        await send_at(MOMENTS[1])
         return found
 
-    monkeypatch.setattr(hubs.Hub, "_ask", slow)
+    async def slow_page(self, **kwargs):
+        await send_at(MOMENTS[2])
+        found = await page(self, **kwargs)
+        await send_at(MOMENTS[3])
+        return found
+
+    monkeypatch.setattr(hubs.Hub, "_ask", slow_ask)
     monkeypatch.setattr(OpenRoom, "_page", slow_page)
     ada = await visit("lobby", after=0)
-    assert await ada.numbers(5) == [1, 2, 3, 4, 5]
+    assert await ada.numbers(2) == [1, 2]
 
 
 async def test_a_client_that_does_not_read_costs_an_inbox_and_loses_no_message(
@@ -122,12 +131,15 @@ async def test_a_client_that_does_not_read_costs_an_inbox_and_loses_no_message(
     set_up(IN_MEMORY, LONG)
     from tests.project.sockets.consumers import OpenRoom
 
-    reads = asyncio.Event()
+    reads, at_the_end, goes_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
     send = OpenRoom.send_json
 
     async def slow(self, content, close=False):
         if self.query().get("who") == "slow" and content["type"] == "message":
             await reads.wait()
+            if content["number"] == 11:  # the last that was in its inbox
+                at_the_end.set()
+                await goes_on.wait()
         await send(self, content, close)
 
     monkeypatch.setattr(OpenRoom, "send_json", slow)
@@ -140,11 +152,15 @@ async def test_a_client_that_does_not_read_costs_an_inbox_and_loses_no_message(
     (room,) = hubs._hubs[asyncio.get_running_loop()].rooms.values()
     assert all(len(member._events) <= 10 for member in room.members)
     reads.set()
-    assert await sleeper.numbers(60) == list(range(1, 61))
+    await at_the_end.wait()
+    await rooms.asend("lobby", "when there is room again, before the others are read")
+    await ada.numbers(61)
+    goes_on.set()
+    assert await sleeper.numbers(61) == list(range(1, 62))
     assert (await sleeper.next_of("present"))["present"] == ["slow"]
     assert local.Member.dropped > dropped
     await rooms.asend("lobby", "live again")
-    assert await sleeper.numbers(61) == list(range(1, 62))
+    assert await sleeper.numbers(62) == list(range(1, 63))
 
 
 async def test_one_that_was_away_for_too_long_gets_the_newest_page(visit, set_up, monkeypatch):
