@@ -153,9 +153,11 @@ async def test_a_database_that_fails_as_one_joins_leaves_no_member(visit, monkey
         patched.setattr(hubs, "_read", fail)
         socket = Socket(application(), "/rooms/lobby/?who=ada")
         await socket.connect(timeout=DEADLINE_S)
+        keeper = hubs._hubs[asyncio.get_running_loop()]._keeper
         await asyncio.wait([socket.future], timeout=DEADLINE_S)
         with pytest.raises(OSError, match="of the test"):
             socket.future.result()
+    await asyncio.wait([keeper])  # what had been written of it is removed
     ada = await visit("lobby", who="bob")
     assert ada.frames[0]["present"] == ["bob"]
     assert await ada.post("works") == 1

@@ -49,6 +49,11 @@ async def test_who_comes_back_gets_what_it_missed(visit):
     assert await ada.numbers(120) == list(range(8, 121))
 
 
+async def test_who_comes_back_and_missed_nothing_gets_an_empty_page(visit):
+    ada = await visit("lobby", after=0)
+    assert ada.frames[-1]["messages"] == []
+
+
 async def test_who_is_there(visit):
     ada = await visit("lobby", who="ada")
     assert ada.frames[0]["present"] == ["ada"]

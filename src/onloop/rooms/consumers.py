@@ -212,11 +212,12 @@ class RoomConsumer(AsyncJsonWebsocketConsumer):
             self.sent = max(self.sent, last, *(event["number"] for event in events))
             return
         self.sent = max(self.sent, after)
-        while events := await self._page(after=self.sent):
+        full = True
+        while full:  # a page at least, which may be empty
+            events = await self._page(after=self.sent)
             await self._send_history(events, more=False)
-            self.sent = events[-1]["number"]
-            if len(events) < self.page_size:
-                break
+            self.sent = max([self.sent, *(event["number"] for event in events)])
+            full = len(events) == self.page_size
 
     async def _send_history(self, events: list[Any], **more: Any) -> None:
         await self.send_json({"type": "history", "room": self.name, "messages": events, **more})

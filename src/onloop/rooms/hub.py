@@ -68,6 +68,7 @@ class Hub:
         self._emptied: set[str] = set()
         self._wake = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
+        self._asking: set[asyncio.Task[None]] = set()
         self._keeper = self._start(self._keep())
 
     # --- sockets --------------------------------------------------------------------------
@@ -81,7 +82,7 @@ class Hub:
         room = self.rooms.get(name)
         if room is None:
             room = self.rooms[name] = LocalRoom(name)
-            room.opening = self._start(self._open(room))
+            room.opening = self._start_asking(self._open(room))
         room.members.add(member)
         if member.who is not None:
             self.roster.enter(name, member.who)
@@ -114,9 +115,6 @@ class Hub:
         if not room.members:
             del self.rooms[room.name]
             self._emptied.add(room.name)
-            for task in (room.opening, room.looking):
-                if task is not None:
-                    task.cancel()
         self._wake.set()
 
     async def _round(self) -> None:
@@ -160,12 +158,13 @@ class Hub:
 
     def _look_if_needed(self, room: LocalRoom) -> None:
         if room.has_to_look and room.looking is None and self.rooms.get(room.name) is room:
-            room.looking = self._start(self._look(room))
+            room.looking = self._start_asking(self._look(room))
             room.looking.add_done_callback(lambda _: self._looked(room))
 
     async def _look(self, room: LocalRoom) -> None:
         """Read what the room lacks. If the database fails, the next heartbeat tries again."""
-        while room.has_to_look:
+        # Not cancelled when the room is left: a cancelled statement costs a test's transaction.
+        while room.has_to_look and self.rooms.get(room.name) is room:
             if room.presence_changed:
                 room.presence_changed = False
                 room.see((await self._ask(presence.read, [room.name]))[room.name])
@@ -317,6 +316,8 @@ class Hub:
             await asyncio.wait([self._pump])
         self.layer_fails = False  # whatever it was, it is tried once
         await self._leave_groups()
+        if self._asking:
+            await asyncio.wait(self._asking)
         try:
             await self._ask(self.roster.end)
         except Exception:
@@ -328,6 +329,13 @@ class Hub:
         task = self.loop.create_task(coro, context=contextvars.Context())
         # An error is logged, or raised by who waits for the task, if anybody still does.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    def _start_asking(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start one that the end of this hub waits for."""
+        task = self._start(coro)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
         return task
 
     async def _ask(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
