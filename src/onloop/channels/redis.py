@@ -155,6 +155,19 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
             else:
                 return message
 
+    async def _brpop_with_clean(self, index: int, channel: str, timeout: float) -> Any:
+        """Read, and notice a cancellation that was swallowed on the way.
+
+        redis-py sends by `asyncio.wait_for`, which does that on Python 3.11 if it comes when
+        all is sent. What has been read by then is in Channels' backup, and comes again.
+        """
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        found = await super()._brpop_with_clean(index, channel, timeout)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return found
+
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         try:
             await _once_more(super().send, channel, message)

@@ -312,8 +312,10 @@ class Hub:
             self._look_if_needed(room)
 
     async def _end(self) -> None:
-        if self._pump is not None:
-            await asyncio.wait([self._pump])
+        while self._pump is not None and not self._pump.done():
+            # Python 3.11's `wait_for`, which redis-py calls, may swallow a cancellation.
+            self._pump.cancel()
+            await asyncio.wait([self._pump], timeout=0.1)
         self.layer_fails = False  # whatever it was, it is tried once
         await self._leave_groups()
         if self._asking:
