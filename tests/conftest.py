@@ -30,6 +30,7 @@ from tests.loops import (  # noqa: F401 - three are fixtures
     suspended_bridges,
 )
 from tests.postgres import PostgresServer
+from tests.redis import RedisServer
 from tests.servers import AsgiServer, AsgiServers, Serving
 
 LOOPS = ("asyncio", "uvloop")
@@ -224,6 +225,25 @@ def pg_activity(
     "onloop-server".
     """
     return database.activity
+
+
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_server(_redis: RedisServer) -> RedisServer:
+    """An empty Redis: `url`, `layer(kind, **config)` for CHANNEL_LAYERS, `stop()`, `start()`.
+
+    A test may stop it; the next one gets it started again.
+    """
+    _redis.stop()
+    _redis.start()
+    return _redis
 
 
 # --- servers ----------------------------------------------------------------------------------

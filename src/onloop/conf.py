@@ -142,6 +142,9 @@ class Settings:
     takes what was sent (`SOCKET_SEND_TIMEOUT`), a consumer does something about a message
     (`SOCKET_CONSUMER_TIMEOUT`), somebody sends something (`SOCKET_IDLE_TIMEOUT`), and a
     consumer ends (`SOCKET_CLOSE_TIMEOUT`). 0 is no limit, but for the first two and the last.
+
+    Rooms (docs/rooms.md): `ROOMS_HEARTBEAT`, seconds between looks into the database for what
+    was not announced; who has been silent for four of them is not there any more.
     """
 
     SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
@@ -177,6 +180,7 @@ class Settings:
     SOCKET_CONSUMER_TIMEOUT: float = _setting(300.0, _SECONDS_OR_0)
     SOCKET_IDLE_TIMEOUT: float = _setting(0.0, _SECONDS_OR_0)
     SOCKET_CLOSE_TIMEOUT: float = _setting(10.0, _SECONDS)
+    ROOMS_HEARTBEAT: float = _setting(5.0, _SECONDS)
 
 
 _loaded: Settings | None = None

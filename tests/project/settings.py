@@ -5,7 +5,8 @@ and for the servers that it starts: `ONLOOP_TEST_DB` ("postgresql" or "sqlite") 
 one, `ONLOOP_TEST_HOST` and `ONLOOP_TEST_PORT`, for the other `ONLOOP_TEST_FOLDER`. A test that
 starts a server of its own may add `ONLOOP_TEST_DATABASE_OPTIONS`, JSON that becomes the OPTIONS
 of `default`, `ONLOOP_TEST_ONLOOP`, JSON that becomes the setting ONLOOP, and
-`ONLOOP_TEST_SITE`, JSON with ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS.
+`ONLOOP_TEST_SITE`, JSON with ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS, and `ONLOOP_TEST_LAYER`,
+JSON that becomes the channel layer.
 """
 
 import json
@@ -34,6 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "onloop.tokens",
+    "onloop.rooms",
     "rest_framework.authtoken",
     "tests.project.library",
     "tests.project.desk",
@@ -95,11 +97,17 @@ DATABASES = _databases()
 if options := os.environ.get("ONLOOP_TEST_DATABASE_OPTIONS"):
     DATABASES["default"]["OPTIONS"] = json.loads(options)
 ONLOOP = json.loads(os.environ.get("ONLOOP_TEST_ONLOOP", "{}"))
+_layer = {"BACKEND": "onloop.channels.layers.InMemoryChannelLayer"}
+CHANNEL_LAYERS = {"default": json.loads(os.environ.get("ONLOOP_TEST_LAYER", "null")) or _layer}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tables straight from the models: running every migration of Django would cost a second per
 # run and says nothing about the engine that the tests of it do not.
 MIGRATION_MODULES = dict.fromkeys(
-    ("admin", "auth", "authtoken", "contenttypes", "sessions", "library", "onloop_tokens"), None
+    (
+        *("admin", "auth", "authtoken", "contenttypes", "sessions", "library"),
+        *("onloop_rooms", "onloop_tokens"),
+    ),
+    None,
 )
 
 # Fast, since the users of tests have nothing to hide. Tests of hashing choose their own.

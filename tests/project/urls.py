@@ -8,4 +8,5 @@ urlpatterns = [
     path("", include("tests.project.library.urls")),
     path("desk/", include("tests.project.desk.urls")),
     path("health/", include("onloop.health")),
+    path("sockets/", include("tests.project.sockets.views")),
 ]

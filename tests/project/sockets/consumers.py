@@ -7,6 +7,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from django.db import connection, transaction
 
 import onloop
+from onloop.rooms.consumers import RoomConsumer
 from tests.project.library.models import Author, Book
 
 
@@ -84,3 +85,17 @@ class SyncDesk(JsonWebsocketConsumer):
         with transaction.atomic():
             Author.objects.create(name=name)
         return Author.objects.count()
+
+
+class OpenRoom(RoomConsumer):
+    """Everybody may come in, by the name that they say: `?who=ada`."""
+
+    async def authorise(self):
+        return "refused" not in self.query()
+
+    def who(self):
+        return self.query().get("who")
+
+    def query(self):
+        text = self.scope["query_string"].decode()
+        return dict(part.partition("=")[::2] for part in text.split("&"))

@@ -1,0 +1,152 @@
+"""Sending to rooms from anywhere: each function has an `a` twin for coroutines.
+
+What is saved is announced once its transaction is committed. An announcement may get lost (the
+layer is away, a channel full, the process killed): sockets look into the database for what they
+have not heard of. So only the saved rows are the truth, and announcements make it quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router, transaction
+
+from onloop import adapters, bridge
+from onloop.db import node as nodes
+from onloop.rooms import wire
+from onloop.rooms.errors import AnnounceFailed
+
+if TYPE_CHECKING:
+    from onloop.rooms.models import Message
+
+logger = logging.getLogger("onloop.rooms")
+
+# Seconds that the channel layer may take for one event.
+LAYER_TIMEOUT_S = 5.0
+MAX_PAGE = 500
+
+
+def send(room: str, body: Any, *, sender: Any = None) -> Message:
+    """Save a message in `room`, and announce it when the transaction is committed.
+
+    `body` is anything that JSON can say, `sender` a user. Works in synchronous code of any
+    kind: sync views, threads, tasks, `manage.py`. Returns the message with its number.
+
+    The room is locked until the transaction ends: in a long one, send at its end.
+
+    Raises `ValueError` or `TypeError` for a name or body that cannot be, and
+    `ImproperlyConfigured` where there is no channel layer. A layer that is away is logged only:
+    the message is saved, and sockets find it.
+    """
+    from onloop.rooms.models import Message  # noqa: PLC0415 - apps are loaded by now
+
+    wire.check_name(room)
+    body = wire.clean(body)
+    _layer()
+    alias = router.db_for_write(Message)
+    with transaction.atomic(using=alias):
+        message = Message.objects.append(room, body, sender)
+        tell = functools.partial(_tell, room, wire.message_event(room, message))
+        transaction.on_commit(tell, using=alias)
+    if (root := nodes.root(alias)) is not None and nodes.innermost(alias) is root:
+        tell()  # in a `TestCase`, whose transaction everybody is in and which never commits
+    return message
+
+
+async def asend(room: str, body: Any, *, sender: Any = None) -> Message:
+    return await bridge.run(send, room, body, sender=sender)
+
+
+def announce(room: str, kind: str, **data: Any) -> None:
+    """Tell those in `room` now that something happened; it is not saved.
+
+    They get `{"type": kind, "room": room, **data}`. For what nobody misses who was not there:
+    somebody is typing, a row of a table has changed.
+
+    Raises `AnnounceFailed` if the layer is away.
+    """
+    adapters.async_to_sync(aannounce)(room, kind, **data)
+
+
+async def aannounce(room: str, kind: str, **data: Any) -> None:
+    wire.check_name(room)
+    if kind == "message":
+        raise ValueError('An event of type "message" is a saved one: use onloop.rooms.send().')
+    _layer()
+    try:
+        await publish(room, {**wire.clean(data), "type": kind, "room": room})
+    except Exception as exc:
+        raise AnnounceFailed(
+            f"{kind!r} could not be announced in room {room!r} ({type(exc).__name__}: {exc}). "
+            "Is the server of CHANNEL_LAYERS running? What must not get lost is sent by "
+            "onloop.rooms.send()."
+        ) from exc
+
+
+def history(
+    room: str, *, after: int | None = None, before: int | None = None, limit: int = 50
+) -> list[Message]:
+    """A page of a room's messages, in their order: the newest, or those next to a number.
+
+    Raises `ValueError` unless `limit` is from 1 to 500.
+    """
+    from onloop.rooms.models import Message  # noqa: PLC0415 - see above
+
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"A page of history has 1 to {MAX_PAGE} messages, not {limit}.")
+    return Message.objects.page(room, after=after, before=before, limit=limit)
+
+
+async def ahistory(
+    room: str, *, after: int | None = None, before: int | None = None, limit: int = 50
+) -> list[Message]:
+    return await bridge.run(history, room, after=after, before=before, limit=limit)
+
+
+def present(room: str) -> list[str]:
+    """The names of those who are in `room` by a socket of any living process."""
+    from onloop.rooms import presence  # noqa: PLC0415 - see above
+
+    return sorted(presence.read([room])[room])
+
+
+async def apresent(room: str) -> list[str]:
+    return await bridge.run(present, room)
+
+
+async def publish(room: str, event: wire.Event, **more: Any) -> None:
+    """Hand an event to the channel layer."""
+    async with asyncio.timeout(LAYER_TIMEOUT_S):
+        await _layer().group_send(
+            wire.group_of(room), {"type": "onloop.room", "room": room, "event": event, **more}
+        )
+
+
+def _tell(room: str, event: wire.Event) -> None:
+    """Announce a message that is saved."""
+    try:
+        adapters.async_to_sync(publish)(room, event)
+    except Exception:
+        logger.exception(
+            "Message %s in room %r is saved, but could not be announced. Sockets will find it "
+            "when they next look into the database.",
+            event["number"],
+            room,
+        )
+
+
+def _layer() -> Any:
+    from channels.layers import get_channel_layer  # noqa: PLC0415 - may be not installed
+
+    layer = get_channel_layer()
+    if layer is None:
+        raise ImproperlyConfigured(
+            'onloop.rooms needs CHANNEL_LAYERS["default"]: '
+            '"onloop.channels.layers.InMemoryChannelLayer" for one process, '
+            '"onloop.channels.redis.RedisChannelLayer" for several.'
+        )
+    return layer

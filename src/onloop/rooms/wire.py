@@ -1,0 +1,70 @@
+"""What goes over the wire: names of rooms, bodies, and events as clients get them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+if TYPE_CHECKING:
+    from onloop.rooms.models import Message
+
+Event = dict[str, Any]
+
+# Characters of a room's name, and of the name of somebody in it.
+MAX_NAME = 200
+
+
+def check_name(name: object, what: str = "room") -> str:
+    """Return `name`; raise `ValueError` if it cannot be that of a room or of somebody in it."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(
+            f"The name of a {what} must be text of 1 to {MAX_NAME} printable characters, "
+            f"not {str(name)[:50]!r}."
+        )
+    return name
+
+
+def group_of(room: str) -> str:
+    """The group of the channel layer for a room: layers know few characters."""
+    return "onloop.room." + hashlib.sha256(room.encode()).hexdigest()[:40]
+
+
+def clean(body: Any) -> Any:
+    """Return `body` as it comes back from the database.
+
+    Raises `ValueError` for what JSON or a database cannot hold (NaN, a NUL character, half a
+    surrogate pair) and `TypeError` for objects that have no JSON form.
+    """
+    text = json.dumps(body, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
+    if "\\u0000" in text and "\x00" in _all_text(body):
+        raise ValueError("The body of a message holds a NUL character, which is no text.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("The body of a message holds half a surrogate pair.") from None
+    return json.loads(text)
+
+
+def _all_text(body: Any) -> str:
+    """All text in `body`: "\\u0000" in its JSON may be six characters that somebody wrote."""
+    if isinstance(body, dict):
+        return "".join(_all_text(part) for pair in body.items() for part in pair)
+    if isinstance(body, list | tuple):
+        return "".join(map(_all_text, body))
+    return str(body)
+
+
+def message_event(room: str, message: Message) -> Event:
+    """A saved message as clients get it."""
+    sender = message.sender
+    return {
+        "type": "message",
+        "room": room,
+        "number": message.number,
+        "sender": None if sender is None else sender.get_username(),
+        "body": message.body,
+        "created": message.created.isoformat(),
+    }

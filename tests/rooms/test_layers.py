@@ -1,0 +1,199 @@
+"""Channel layers: threads, full channels, a Redis that goes and comes back, the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from redis import Redis
+
+from onloop import rooms
+from onloop.rooms.errors import AnnounceFailed
+from tests.loops import until
+from tests.rooms.conftest import IN_MEMORY, LONG, SHORT, close_layer
+
+BOTH = ["RedisChannelLayer", "RedisPubSubChannelLayer"]
+
+
+class Ear(AsyncJsonWebsocketConsumer):
+    """A consumer that knows nothing of rooms."""
+
+    async def connect(self):
+        await self.channel_layer.group_add("all", self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, code):
+        await self.channel_layer.group_discard("all", self.channel_name)
+
+    async def heard(self, message):
+        await self.send_json(message["what"])
+
+    async def receive_json(self, content):
+        await self.send_json(content)
+
+
+@pytest.fixture
+async def ear(open_socket, set_up):
+    from channels.layers import channel_layers
+
+    opened = []
+
+    async def listen():
+        opened.append(await open_socket(Ear.as_asgi()))
+        return opened[-1]
+
+    yield listen
+    for socket in opened:
+        if not socket.future.done():
+            await socket.leave()
+    await close_layer(channel_layers["default"])
+
+
+async def hear(socket):
+    return await socket.receive_json_from(timeout=20)
+
+
+@pytest.mark.usefixtures("db_clean")
+async def test_a_thread_wakes_the_consumers_of_the_loop(set_up, ear):
+    """The loop has nothing else to do, so only the message can wake it."""
+    layer = set_up(IN_MEMORY, LONG, STALL_MS=0)  # the watchdog would wake it
+    socket = await ear()
+    asleep = threading.Event()
+
+    def send():
+        asleep.wait()
+        asyncio.run(layer.group_send("all", {"type": "heard", "what": "of a thread"}))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    asyncio.get_running_loop().call_later(0.05, asleep.set)
+    assert await hear(socket) == "of a thread"
+    thread.join()
+
+
+async def test_a_full_channel_in_memory_is_counted(set_up, caplog):
+    layer = set_up({**IN_MEMORY, "CONFIG": {"capacity": 2}})
+    channel = await layer.new_channel()
+    await layer.group_add("all", channel)
+    for number in range(5):
+        await layer.group_send("all", {"type": "heard", "what": number})
+    assert layer.stats() == {"dropped": 3}
+    assert caplog.text.count("is full") == 1, "it is told once, not for each"
+    assert (await layer.receive(channel))["what"] == 0
+
+
+async def test_a_full_channel_in_redis_is_counted(set_up, redis_server, caplog):
+    layer = set_up(redis_server.layer(capacity=2))
+    first, second = await layer.new_channel(), await layer.new_channel("other")
+    await layer.group_add("all", first)
+    await layer.group_add("all", second)
+    for number in range(5):
+        await layer.group_send("all", {"type": "heard", "what": number})
+    assert layer.stats() == {"dropped": 6}
+    assert caplog.text.count("is full") == 1
+    assert [(await layer.receive(channel))["what"] for channel in (first, second)] == [0, 0]
+    await layer.close_pools()
+
+
+async def test_a_full_channel_of_pub_sub_is_counted(set_up, redis_server):
+    layer = set_up(redis_server.layer("RedisPubSubChannelLayer", capacity=2))
+    channel = await layer.new_channel()
+    await layer.group_add("all", channel)
+    for number in range(5):
+        await layer.group_send("all", {"type": "heard", "what": number})
+    await until(lambda: layer.stats()["dropped"] == 3)
+    assert (await layer.receive(channel))["what"] == 0
+    await layer.flush()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.usefixtures("db_clean")
+async def test_consumers_outlive_redis_and_hear_again(set_up, redis_server, ear, kind, caplog):
+    layer = set_up(redis_server.layer(kind))
+    sockets = [await ear(), await ear()]
+    await layer.group_send("all", {"type": "heard", "what": "before"})
+    assert [await hear(socket) for socket in sockets] == ["before", "before"]
+    redis_server.stop()
+    await until(lambda: "is away" in caplog.text)
+    await sockets[0].send_json_to("meanwhile")
+    assert await hear(sockets[0]) == "meanwhile"
+    redis_server.start()
+    await until(lambda: "is back" in caplog.text)
+    await layer.group_send("all", {"type": "heard", "what": "after"})
+    assert [await hear(socket) for socket in sockets] == ["after", "after"]
+    assert caplog.text.count("is away") == 1
+
+
+async def test_what_a_killed_process_left_in_a_group_expires(set_up, redis_server, monkeypatch):
+    from onloop.channels import redis
+
+    layer = set_up(redis_server.layer(group_expiry=1))
+    dead = redis.RedisChannelLayer([redis_server.url])
+    await dead.group_add("all", await dead.new_channel())
+    (task,) = dead._renewing.values()
+    task.cancel()  # as if its process were killed
+    channel = await layer.new_channel()
+    await layer.group_add("all", channel)
+    members = Redis(port=redis_server.port)
+    assert members.zcard("asgi:group:all") == 2
+    waiting = asyncio.create_task(layer.receive(channel))
+    await until(lambda: members.zrange("asgi:group:all", 0, -1) == [channel.encode()])
+    await asyncio.sleep(1.2)  # longer than a membership holds that is not renewed
+    assert members.zrange("asgi:group:all", 0, -1) == [channel.encode()]
+    waiting.cancel()
+    await until(lambda: not members.exists("asgi:group:all"))
+    members.close()
+    await layer.close_pools()
+    await dead.close_pools()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.usefixtures("db_clean")
+async def test_rooms_go_on_without_redis(visit, set_up, redis_server, kind, caplog):
+    """Messages come with the heartbeat; what is not saved says that it could not be told."""
+    set_up(redis_server.layer(kind), SHORT)
+    ada, bob = await visit("lobby", who="ada"), await visit("lobby")
+    assert await ada.post("before") == 1
+    redis_server.stop()
+    assert await ada.post("meanwhile") == 2
+    assert await bob.numbers(2) == [1, 2]
+    with pytest.raises(AnnounceFailed, match="Is the server of CHANNEL_LAYERS running"):
+        await rooms.aannounce("lobby", "typing")
+    await ada.say(type="typing", ref=9)
+    assert (await ada.next_of("error"))["ref"] == 9
+    assert "could not be announced" in caplog.text
+    carl = await visit("lobby", who="carl")
+    assert carl.seen() == [1, 2]
+    redis_server.start()
+    while True:  # not before all are in the group again
+        await rooms.aannounce("lobby", "noise")
+        try:
+            async with asyncio.timeout(0.5):
+                await bob.next_of("noise")
+            break
+        except TimeoutError:
+            continue
+    assert await carl.post("after") == 3
+    assert await ada.numbers(3) == await bob.numbers(3) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.usefixtures("db_clean")
+async def test_a_redis_that_forgets_everything_is_told_again(visit, set_up, redis_server, kind):
+    set_up(redis_server.layer(kind), LONG)
+    ada = await visit("lobby")
+    redis_server.stop()
+    redis_server.start()
+    await rooms.asend("lobby", "while nobody may be in the group")
+    while True:
+        await rooms.asend("lobby", "more")
+        try:
+            async with asyncio.timeout(0.5):
+                await ada.next_of("message")
+            break
+        except TimeoutError:
+            continue
+    last = await rooms.ahistory("lobby", limit=1)
+    assert await ada.numbers(last[0].number) == list(range(1, last[0].number + 1))
