@@ -61,3 +61,6 @@ ONLOOP = {"ON_LOOP": ["benchmarks.shop.views_sync"]}
 
 # django-async-backend warns about pools at synchronous connections; none is made here.
 ASYNC_BACKEND_DISABLE_POOL_WARNING = True
+
+# For `benchmarks.live`.
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

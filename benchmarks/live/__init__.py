@@ -1,0 +1,1 @@
+"""WebSockets: Channels on Onloop, Channels as it is, and a bare ASGI application."""
