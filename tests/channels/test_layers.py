@@ -14,7 +14,6 @@ from django.test import override_settings
 import onloop
 from tests.asgi.conftest import borrowed
 from tests.channels.conftest import DEADLINE_S
-from tests.channels.redis import redis_server
 from tests.db.eventually import eventually
 from tests.project.library.models import Author
 
@@ -25,20 +24,11 @@ LAYERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory):
-    try:
-        with redis_server(tmp_path_factory.mktemp("redis")) as url:
-            yield url
-    except LookupError:
-        pytest.skip("redis-server is not installed")
-
-
 @pytest.fixture(params=LAYERS)
 async def layer(request, open_socket):  # sockets end before it does
     config = {}
     if request.param != "memory":
-        config = {"hosts": [request.getfixturevalue("redis_url")]}
+        config = {"hosts": [request.getfixturevalue("redis_server").url]}
     backend = {"BACKEND": LAYERS[request.param], "CONFIG": config}
     with override_settings(CHANNEL_LAYERS={"default": backend}):
         layer = get_channel_layer()
