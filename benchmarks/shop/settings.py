@@ -57,7 +57,12 @@ DATABASES = {
 }
 
 # Where the same plain view runs in a thread at the others.
-ONLOOP = {"ON_LOOP": ["benchmarks.shop.views_sync"]}
+ONLOOP = {
+    "ON_LOOP": ["benchmarks.shop.views_sync"],
+    # All sockets come from one address, and as fast as they can.
+    "SOCKET_RATE": 0,
+    "SOCKET_MAX_PER_ADDRESS": 0,
+}
 
 # django-async-backend warns about pools at synchronous connections; none is made here.
 ASYNC_BACKEND_DISABLE_POOL_WARNING = True
