@@ -19,6 +19,10 @@ from django.db.models import Case, F, QuerySet, When
 from django.utils import timezone
 
 from catalogue.models import MAX_STOCK, Order, OrderLine, Product
+from rooms.services import notify
+
+# The room in which orders are told, if there is one.
+ROOM = "orders"
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,18 @@ async def place_order(name: str, email: str, wanted: Mapping[int, int]) -> Order
             )
             for product in products
         )
+        await notify(ROOM, placed_text(order, sum(wanted.values())))
     return order
+
+
+def placed_text(order: Order, items: int) -> str:
+    """What the room of orders is told."""
+    plural = "" if items == 1 else "s"
+    return f"{order.customer_name} ordered {items} item{plural} for {_euros(order)}."
+
+
+def _euros(order: Order) -> str:
+    return f"€\N{NO-BREAK SPACE}{order.total}"
 
 
 @transaction.atomic
@@ -99,6 +114,7 @@ async def cancel_order(reference: uuid.UUID) -> Order:
     order.status = Order.Status.CANCELLED
     order.cancelled_at = timezone.now()
     await order.asave(update_fields=["status", "cancelled_at"])
+    await notify(ROOM, f"The order of {order.customer_name} for {_euros(order)} is cancelled.")
     return order
 
 

@@ -1,9 +1,9 @@
-"""The ASGI application. Against a stock Django project one import differs."""
+"""The ASGI application: pages and sockets. A stock Django project has another import."""
 
 import os
 
-from onloop.asgi import get_asgi_application
+from onloop.channels import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 
-application = get_asgi_application()
+application = get_asgi_application("rooms.routing.websocket_urlpatterns")

@@ -88,6 +88,16 @@ def database(url: str, base: Path) -> dict[str, Any]:
     raise ImproperlyConfigured("DATABASE_URL must begin with sqlite:/// or postgresql://.")
 
 
+def channel_layer(url: str | None) -> dict[str, Any]:
+    """The layer that announces what happens in rooms: of this process alone, or in Redis."""
+    if not url:
+        return {"BACKEND": "onloop.channels.layers.InMemoryChannelLayer"}
+    return {
+        "BACKEND": "onloop.channels.redis.RedisChannelLayer",
+        "CONFIG": {"hosts": [url]},
+    }
+
+
 def _sqlite(name: str) -> dict[str, Any]:
     if name != ":memory:":
         Path(name).parent.mkdir(parents=True, exist_ok=True)

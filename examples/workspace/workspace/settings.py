@@ -1,5 +1,6 @@
 """Settings of the reference service. Everything that differs between places is an environment
-variable: ``DATABASE_URL``, ``DEBUG``, ``ALLOWED_HOSTS``, ``SECRET_KEY`` (see the README)."""
+variable: ``DATABASE_URL``, ``REDIS_URL``, ``DEBUG``, ``ALLOWED_HOSTS``, ``SECRET_KEY`` (see the
+README)."""
 
 import os
 from pathlib import Path
@@ -15,10 +16,12 @@ ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")  # empty with DEBUG: this mac
 
 INSTALLED_APPS = [
     "onloop",
+    "onloop.rooms",
     "onloop.tokens",
     "workspace",
     "people",
     "catalogue",
+    "rooms",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -57,6 +60,7 @@ DATABASES = {
         os.environ.get("DATABASE_URL") or "sqlite:///var/workspace.sqlite3", BASE_DIR
     )
 }
+CHANNEL_LAYERS = {"default": environment.channel_layer(os.environ.get("REDIS_URL"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TEMPLATES = [

@@ -12,6 +12,7 @@ urlpatterns = [
     path("", views.start, name="start"),
     path("people/", include("people.urls")),
     path("catalogue/", include("catalogue.urls")),
+    path("rooms/", include("rooms.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/profile/", accounts.profile, name="profile"),

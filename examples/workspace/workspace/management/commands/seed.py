@@ -15,16 +15,22 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.core.management.base import BaseCommand
 from django.db import transaction
+from django.db.models import Sum
 from django.utils.text import slugify
 
 from catalogue.models import Category, Order, OrderLine, Product
+from catalogue.services import placed_text
 from people.models import Person, Team
-from workspace import words
+from rooms import seeding
+from rooms.models import Membership, Room
+from workspace import conversations, words
 
 PEOPLE = 300
 PRODUCTS = 2_000
 ORDERS = 1_500
 DEMO_USER = "demo"
+# Another account with the same password: a chat wants two.
+SECOND_USER = "robin"
 FIRST_DAY = datetime.datetime(2025, 1, 2, 8, tzinfo=datetime.UTC)
 BATCH = 500
 
@@ -44,6 +50,8 @@ class Command(BaseCommand):
             f"{Product.objects.count()} products, {Order.objects.count()} orders."
         )
         self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
+        if not Room.objects.exists():
+            seed_rooms(random.Random("rooms"))
 
 
 def seed_people(rng: random.Random) -> None:
@@ -137,15 +145,31 @@ def seed_orders(rng: random.Random) -> None:
     OrderLine.objects.bulk_create(lines, batch_size=BATCH)
 
 
+def seed_rooms(rng: random.Random) -> None:
+    """What colleagues have said to each other, and the last orders."""
+    users = seeding.make_colleagues([DEMO_USER, *conversations.COLLEAGUES])
+    for slug, name, topic, members, script, unread in conversations.ROOMS:
+        said = seeding.talk(script, users, rng) or told_orders()
+        values = {"slug": slug, "name": name, "topic": topic}
+        room = seeding.make_room(values, [users[member] for member in members.split()], said)
+        read = max(0, len(said) - unread)
+        Membership.objects.filter(room=room, user=users[DEMO_USER]).update(read=read)
+
+
+def told_orders() -> list[seeding.Said]:
+    orders = Order.objects.annotate(items=Sum("lines__quantity")).order_by("-created_at")[:80]
+    return [(None, placed_text(order, order.items), order.created_at) for order in orders][::-1]
+
+
 def create_demo_user(password: str | None) -> str:
-    """Make the staff account once, and say how to log in.
+    """Make the staff account and its colleague once, and say how to log in.
 
     A password from the environment is set also on an account that exists; one that was made up
     here is shown this once and stored as a hash only.
     """
     group, _ = Group.objects.get_or_create(name="Editors")
     group.permissions.set(
-        Permission.objects.filter(content_type__app_label__in=["people", "catalogue"])
+        Permission.objects.filter(content_type__app_label__in=["people", "catalogue", "rooms"])
     )
     user, created = get_user_model().objects.get_or_create(
         username=DEMO_USER, defaults={"is_staff": True, "first_name": "Demo"}
@@ -155,10 +179,16 @@ def create_demo_user(password: str | None) -> str:
             f"Log in as “{DEMO_USER}” with the password of the first run; "
             f"a new one: python manage.py changepassword {DEMO_USER}"
         )
-    user.set_password(password or (made_up := secrets.token_urlsafe(12)))
-    user.save(update_fields=["password"])
+    second, _ = get_user_model().objects.get_or_create(username=SECOND_USER)
+    secret = password or secrets.token_urlsafe(12)
+    for account in (user, second):
+        account.set_password(secret)
+        account.save(update_fields=["password"])
     if created:
         user.groups.add(group)
     if password:
-        return f"Log in as “{DEMO_USER}” with the password in DEMO_PASSWORD."
-    return f"Log in as “{DEMO_USER}” with the password {made_up} (shown only now)."
+        return f"Log in as “{DEMO_USER}” or “{SECOND_USER}” with the password in DEMO_PASSWORD."
+    return (
+        f"Log in as “{DEMO_USER}” with the password {secret} (shown only now); "
+        f"as “{SECOND_USER}”, in another browser, with the same."
+    )

@@ -1,0 +1,52 @@
+"""Rooms with a past for ``manage.py seed``."""
+
+import datetime
+import random
+import uuid
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from onloop.rooms.models import Message
+from onloop.rooms.models import Room as Log
+from rooms import services
+from rooms.models import Membership, Room
+
+Said = tuple[Any, str, datetime.datetime]  # sender, text, when
+
+
+def talk(script: str, users: dict[str, Any], rng: random.Random) -> list[Said]:
+    """A conversation, a line each, which has just ended."""
+    moment, said = timezone.now(), []
+    for line in reversed(script.strip().splitlines()):
+        name, text = line.split(": ", 1)
+        moment -= datetime.timedelta(minutes=rng.choice([1, 1, 2, 3, 5, 8, 40, 90]))
+        said.append((users[name], text, moment))
+    return said[::-1]
+
+
+def make_room(values: dict[str, str], users: list[Any], said: list[Said]) -> Room:
+    """A room whose members have read everything."""
+    room = Room.objects.create(**values)
+    log = Log.objects.create(name=services.log_of(room.slug), last=len(said))
+    Message.objects.bulk_create(
+        Message(
+            room=log,
+            number=number,
+            sender=sender,
+            body={"text": text, "ref": str(uuid.uuid4())} if sender else {"text": text},
+            created=created,
+        )
+        for number, (sender, text, created) in enumerate(said, 1)
+    )
+    Membership.objects.bulk_create(
+        Membership(room=room, user=user, read=len(said)) for user in users
+    )
+    return room
+
+
+def make_colleagues(names: list[str]) -> dict[str, Any]:
+    """Accounts that nobody can log in to, until they are given a password."""
+    users = get_user_model().objects
+    return {name: users.get_or_create(username=name)[0] for name in names}

@@ -1,0 +1,291 @@
+// The rooms' pages, live. Without this file they can be read and written in all the same.
+"use strict";
+
+const DELAY_MS = { first: 500, longest: 30_000 };
+const PING_MS = 25_000; // a connection that says nothing for so long is asked whether it lives,
+const ANSWER_MS = 10_000; // and given up when it does not answer within this
+const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
+
+/** A WebSocket that comes back: `address` is asked for anew each time, `hear` gets each frame. */
+class Live {
+  constructor({ address, hear, state = () => {} }) {
+    Object.assign(this, { address, hear, state, attempts: 0, socket: null, timers: {} });
+    addEventListener("online", () => this.open());
+    addEventListener("offline", () => this.lose());
+    this.open();
+  }
+
+  open() {
+    if (this.socket) return;
+    this.watch();
+    const url = new URL(this.address(), location);
+    url.protocol = url.protocol.replace("http", "ws");
+    const socket = (this.socket = new WebSocket(url));
+    socket.onmessage = ({ data }) => {
+      if (this.socket !== socket) return;
+      this.attempts = 0;
+      this.watch();
+      this.hear(JSON.parse(data));
+    };
+    socket.onclose = ({ code }) => this.socket === socket && this.lose(code);
+  }
+
+  send(frame) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** The connection is gone, or not worth waiting for. Try again later, each time later still. */
+  async lose(code) {
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
+    this.clear();
+    this.state(navigator.onLine ? "lost" : "offline");
+    const delay = Math.min(DELAY_MS.longest, DELAY_MS.first * 2 ** this.attempts++);
+    this.timers.open = setTimeout(() => this.open(), delay * (0.5 + Math.random() / 2));
+    if (code && navigator.onLine) await reloadIfRefused();
+  }
+
+  watch() {
+    this.clear();
+    this.timers.ping = setTimeout(() => {
+      this.send({ type: "present" });
+      this.timers.answer = setTimeout(() => this.lose(), ANSWER_MS);
+    }, PING_MS);
+  }
+
+  clear() {
+    Object.values(this.timers).forEach(clearTimeout);
+  }
+}
+
+/** A socket that is refused says no reason. The page does: logged out, or no member any more. */
+async function reloadIfRefused() {
+  try {
+    const answer = await fetch(location, { method: "HEAD", redirect: "manual" });
+    if (answer.type === "opaqueredirect" || answer.status === 404) location.reload();
+  } catch {
+    // Nobody answers: the network or the server is away, and the socket is tried again.
+  }
+}
+
+/** The list of rooms: how much is unread. Numbers only grow, so late news do no harm. */
+function list(element) {
+  const count = ({ slug, last = 0, read = 0 }) => {
+    const item = element.querySelector(`[data-slug="${CSS.escape(slug)}"]`);
+    if (!item) return;
+    const numbers = item.dataset;
+    numbers.last = Math.max(numbers.last, last);
+    numbers.read = Math.max(numbers.read, read);
+    const unread = Math.max(0, numbers.last - numbers.read);
+    item.querySelector(".number").textContent = unread;
+    item.querySelector(".count").hidden = unread === 0;
+  };
+  new Live({
+    address: () => element.dataset.inbox,
+    hear: (frame) => {
+      if (frame.type === "unread") count(frame);
+      if (frame.type === "rooms") frame.rooms.forEach(count);
+    },
+  });
+}
+
+const hour = { hour: "2-digit", minute: "2-digit" };
+const today = new Intl.DateTimeFormat(undefined, hour);
+const before = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...hour });
+
+function showTime(element, iso) {
+  element.dateTime = iso;
+  const time = new Date(iso);
+  const clock = time.toDateString() === new Date().toDateString() ? today : before;
+  element.textContent = clock.format(time);
+}
+
+function room(element) {
+  const me = element.dataset.me;
+  const at = (id) => document.getElementById(id);
+  const [log, scroll, form, text] = [at("log"), at("scroll"), at("post"), at("text")];
+  const present = new Set();
+  const typing = new Map(); // who: the timer that ends it
+  const pending = new Map(); // ref: the element of a message that is not confirmed
+  let last = Number(log.querySelector("[data-number]:last-of-type")?.dataset.number ?? 0);
+  let seen = last;
+  let told = 0; // when “is typing” was told
+  let joined = false;
+
+  const live = new Live({
+    address: () => `${element.dataset.room}?after=${last}`,
+    hear: (frame) => handlers[frame.type]?.(frame),
+    state: (state) => {
+      joined = false;
+      [...typing.keys()].forEach(endTyping);
+      showBanner(
+        state === "offline"
+          ? "You are offline. What you write is sent when you are back."
+          : "The connection is lost. Trying again …",
+      );
+    },
+  });
+
+  const handlers = {
+    joined: (frame) => {
+      joined = true;
+      showBanner("");
+      showPresent(frame.present);
+      pending.forEach((_, ref) => post(ref)); // what had arrived before is saved only once
+    },
+    present: (frame) => showPresent(frame.present),
+    presence: (frame) => {
+      frame.joined.forEach((who) => present.add(who));
+      frame.left.forEach((who) => (present.delete(who), endTyping(who)));
+      showPresent([...present]);
+    },
+    history: (frame) => {
+      if (frame.reset) {
+        log.replaceChildren(...pending.values());
+        last = 0;
+      }
+      atEnd(() => frame.messages.forEach(showMessage));
+      tellSeen();
+    },
+    message: (frame) => {
+      atEnd(() => showMessage(frame));
+      endTyping(frame.sender);
+      tellSeen();
+    },
+    error: (frame) => (frame.ref && pending.has(frame.ref) ? fail(frame) : undefined),
+    typing: ({ who }) => {
+      if (who === me) return;
+      clearTimeout(typing.get(who));
+      typing.set(who, setTimeout(endTyping, 2 * TYPING_MS, who));
+      showTyping();
+    },
+  };
+
+  function showMessage({ number, sender, body, created }) {
+    if (number <= last) return;
+    last = number;
+    const waiting = sender === me && pending.get(body.ref);
+    if (waiting) pending.delete(body.ref);
+    const item = waiting || newItem(body.text, sender);
+    item.dataset.number = number;
+    item.classList.remove("pending");
+    item.querySelector(".state").textContent = "";
+    showTime(item.querySelector("time"), created);
+    const [firstPending] = pending.values();
+    if (!waiting || firstPending) log.insertBefore(item, firstPending ?? null);
+  }
+
+  function newItem(words, sender) {
+    log.querySelector(".empty")?.remove();
+    const item = at("message").content.firstElementChild.cloneNode(true);
+    item.classList.toggle("notice", !sender);
+    item.classList.toggle("own", sender === me);
+    item.querySelector("b").textContent = sender ?? "Notice";
+    item.querySelector(".text").textContent = words;
+    return item;
+  }
+
+  function post(ref) {
+    const body = pending.get(ref).querySelector(".text").textContent;
+    live.send({ type: "post", body, ref });
+  }
+
+  /** What was refused goes back to where it can be changed, if nothing else is there by now. */
+  function fail({ ref, error }) {
+    const item = pending.get(ref);
+    pending.delete(ref);
+    at("problem").textContent = error;
+    if (text.value) {
+      item.classList.replace("pending", "failed");
+      item.querySelector(".state").textContent = "not sent";
+    } else {
+      text.value = item.querySelector(".text").textContent;
+      item.remove();
+    }
+  }
+
+  /** Change the log, and stay at its end if the reader is there. */
+  function atEnd(change) {
+    const stay = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+    change();
+    if (stay) scroll.scrollTop = scroll.scrollHeight;
+  }
+
+  function tellSeen() {
+    if (document.hidden || last <= seen) return;
+    if (live.send({ type: "seen", number: last })) seen = last;
+  }
+
+  function showPresent(names) {
+    if (names !== present) {
+      present.clear();
+      names.forEach((name) => present.add(name));
+    }
+    at("present").hidden = present.size === 0;
+    at("present").querySelector(".names").textContent = [...present].sort().join(", ");
+  }
+
+  function endTyping(who) {
+    clearTimeout(typing.get(who));
+    if (typing.delete(who)) showTyping();
+  }
+
+  function showTyping() {
+    const names = [...typing.keys()];
+    const verb = names.length === 1 ? "is" : "are";
+    at("typing").textContent = names.length ? `${names.join(", ")} ${verb} typing …` : "";
+  }
+
+  function showBanner(words) {
+    at("banner").textContent = words;
+    at("banner").hidden = !words;
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const words = text.value.trim();
+    if (!words) return;
+    const ref = newRef();
+    const item = newItem(words, me);
+    item.classList.add("pending");
+    item.querySelector(".state").textContent = "sending …";
+    pending.set(ref, item);
+    log.append(item);
+    scroll.scrollTop = scroll.scrollHeight;
+    at("problem").textContent = text.value = "";
+    told = 0;
+    if (joined) post(ref);
+    text.focus();
+  });
+
+  text.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
+
+  text.addEventListener("input", () => {
+    if (text.value && Date.now() - told > TYPING_MS && live.send({ type: "typing" })) {
+      told = Date.now();
+    }
+  });
+
+  document.addEventListener("visibilitychange", tellSeen);
+  scroll.scrollTop = scroll.scrollHeight;
+  at("new")?.scrollIntoView({ block: "nearest" });
+  if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
+}
+
+/** A UUID. `crypto.randomUUID` is there on https and this machine only. */
+function newRef() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+document.querySelectorAll("time[datetime]").forEach((time) => showTime(time, time.dateTime));
+document.querySelectorAll("[data-inbox]").forEach(list);
+document.querySelectorAll("[data-room]").forEach(room);
