@@ -24,6 +24,8 @@ class ChatConsumer(RoomConsumer):
         return services.log_of(self.slug)
 
     async def authorise(self) -> bool:
+        if not await super().authorise():  # not logged in
+            return False
         try:
             self.member = await services.membership(self.scope["user"], self.slug)
         except services.NotAMember:

@@ -114,6 +114,7 @@ function room(element) {
   let seen = last;
   let told = 0; // when “is typing” was told
   let joined = false;
+  let following = true; // the reader is at the end of the log, and stays there
 
   const live = new Live({
     address: () => `${element.dataset.room}?after=${last}`,
@@ -147,11 +148,13 @@ function room(element) {
         log.replaceChildren(...pending.values());
         last = 0;
       }
-      atEnd(() => frame.messages.forEach(showMessage));
+      frame.messages.forEach(showMessage);
+      follow();
       tellSeen();
     },
     message: (frame) => {
-      atEnd(() => showMessage(frame));
+      showMessage(frame);
+      follow();
       endTyping(frame.sender);
       tellSeen();
     },
@@ -207,11 +210,8 @@ function room(element) {
     }
   }
 
-  /** Change the log, and stay at its end if the reader is there. */
-  function atEnd(change) {
-    const stay = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-    change();
-    if (stay) scroll.scrollTop = scroll.scrollHeight;
+  function follow() {
+    if (following) scroll.scrollTop = scroll.scrollHeight;
   }
 
   function tellSeen() {
@@ -254,7 +254,8 @@ function room(element) {
     item.querySelector(".state").textContent = "sending …";
     pending.set(ref, item);
     log.append(item);
-    scroll.scrollTop = scroll.scrollHeight;
+    following = true;
+    follow();
     at("problem").textContent = text.value = "";
     told = 0;
     if (joined) post(ref);
@@ -273,8 +274,13 @@ function room(element) {
     }
   });
 
+  scroll.addEventListener("scroll", () => {
+    following = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+  });
+  new ResizeObserver(follow).observe(scroll);
+
   document.addEventListener("visibilitychange", tellSeen);
-  scroll.scrollTop = scroll.scrollHeight;
+  follow();
   at("new")?.scrollIntoView({ block: "nearest" });
   if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
 }
