@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.workspace.conftest import PASSWORD
+from tests.workspace.members import log_in
 
 CUSTOMER = {"name": "A buyer", "email": "buyer@example.com"}
 
@@ -21,21 +21,9 @@ def order_of(*lines: tuple[int, Any]) -> dict[str, Any]:
     }
 
 
-async def signed_in(client: httpx.AsyncClient) -> None:
-    """Log the client in as the staff account of the demo."""
-    await client.get("/accounts/login/")
-    form = {
-        "username": "demo",
-        "password": PASSWORD,
-        "csrfmiddlewaretoken": client.cookies["csrftoken"],
-    }
-    answer = await client.post("/accounts/login/", data=form)
-    assert answer.status_code == 302, answer.text
-
-
 async def product_with_stock(client: httpx.AsyncClient, stock: int) -> int:
     """Make a new product over the REST API and return its id."""
-    await signed_in(client)
+    await log_in(client)
     token = {"X-CSRFToken": client.cookies["csrftoken"]}
     categories = (await client.get("/api/categories/")).json()
     category = categories["results"][0]["id"]
@@ -146,7 +134,7 @@ async def test_the_rest_api_is_for_reading_and_for_staff(ahttp: httpx.AsyncClien
     assert (await ahttp.get("/api/products/")).json()["count"] >= 2000
     refused = await ahttp.post("/api/products/", json={})
     assert refused.status_code == 403
-    await signed_in(ahttp)
+    await log_in(ahttp)
     no_token = await ahttp.post("/api/products/", json={})
     assert no_token.status_code == 403
     token = {"X-CSRFToken": ahttp.cookies["csrftoken"]}
@@ -157,7 +145,7 @@ async def test_the_rest_api_is_for_reading_and_for_staff(ahttp: httpx.AsyncClien
 async def test_the_admin_lists_adds_and_refuses(ahttp: httpx.AsyncClient) -> None:
     away = await ahttp.get("/admin/catalogue/product/")
     assert away.status_code == 302
-    await signed_in(ahttp)
+    await log_in(ahttp)
     listing = await ahttp.get("/admin/catalogue/product/", params={"q": "lamp"})
     assert listing.status_code == 200
     form = {
