@@ -1,5 +1,6 @@
 """``manage.py test``: sockets of this service inside a test's transaction."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -52,7 +53,9 @@ class RoomTests(TestCase):
 
     async def test_members_hear_each_other_and_see_who_is_there(self) -> None:
         ada, ben = await self.joined(self.ada), await self.joined(self.ben)
-        assert (await ada.ask("present", type="present"))["present"] == ["ada", "ben"]
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await ada.ask("present", type="present"))["present"] != ["ada", "ben"]:
+                pass
         ref = str(uuid.uuid4())
         await ada.send_json_to({"type": "typing"})
         assert (await ben.next_of("typing"))["who"] == "ada"
