@@ -104,6 +104,8 @@ async def test_an_answer_that_is_lost_does_not_double_a_message(
         await robin.say("And one more")
         await demo.sees("Only once, please", "And one more")
         await robin.sees("Only once, please", "And one more")
+        for somebody in (demo, robin):
+            await expect(somebody.message("Only once, please")).to_have_count(1)
 
 
 async def test_a_browser_that_is_offline_says_so_and_sends_later(
