@@ -145,7 +145,7 @@ async def test_notices_and_counters_arrive_live(
     async with (
         person(browser, "robin", asgi_server.url, "/rooms/orders/") as robin,
         person(browser, "demo", asgi_server.url, "/rooms/orders/") as demo,
-        member(asgi_server, "robin") as elsewhere,
+        member(asgi_server, "demo") as elsewhere,
     ):
         await demo.page.goto(f"{asgi_server.url}/rooms/")
         await expect(demo.unread("orders")).to_be_hidden()
