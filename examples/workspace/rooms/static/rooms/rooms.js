@@ -122,6 +122,7 @@ function room(element) {
     state: (state) => {
       joined = false;
       [...typing.keys()].forEach(endTyping);
+      at("present").hidden = true; // nobody knows
       showBanner(
         state === "offline"
           ? "You are offline. What you write is sent when you are back."
