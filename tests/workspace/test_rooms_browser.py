@@ -169,6 +169,7 @@ async def test_all_can_be_read_and_written_without_javascript(
     async with person(browser, "demo", asgi_server.url, GENERAL, **options) as demo:
         shown = demo.page.locator(".message")
         await expect(shown).to_have_count(50)
+        await expect(shown.last).to_be_in_viewport()
         number = int(await shown.first.get_attribute("data-number") or 0)
         await demo.page.get_by_role("link", name="Older messages").click()
         await expect(shown.last).to_have_attribute("data-number", str(number - 1))
