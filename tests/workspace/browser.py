@@ -5,16 +5,15 @@ Playwright drives the system's browser; it downloads none.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
+from tests.installed import is_missing
 from tests.workspace.conftest import PASSWORD
 
 # However busy the machine is; what is tested never depends on it.
@@ -23,16 +22,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def executable() -> str:
-    """Chromium, or the test is skipped; where `ONLOOP_BROWSER_TESTS` is set, it fails."""
+    """Chromium's path; without it the test is skipped, or fails (`tests.installed`)."""
     for name in NAMES:
         if found := shutil.which(name):
             return found
-    missing = (
+    return is_missing(
         "There is no Chromium, which these tests drive. On Debian: apt-get install chromium"
     )
-    if os.environ.get("ONLOOP_BROWSER_TESTS"):
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 @asynccontextmanager
