@@ -28,8 +28,8 @@ pytestmark = pytest.mark.timeout(LONG_S)
 
 CONTENT = b"hostile"
 OUTSIDE = "outside"  # a folder beside the root
-# The second is Django's where a name has a file for a folder.
-REFUSALS = (SuspiciousFileOperation, FileExistsError)
+# The others are where a name has a file for a folder, as in Django.
+REFUSALS = (SuspiciousFileOperation, FileExistsError, NotADirectoryError)
 
 
 def traversals():
