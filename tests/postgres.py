@@ -33,7 +33,7 @@ OTHER_DATABASE = "onloop_other"
 # are what a test that hangs is about.
 CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
-    "max_connections": "100",
+    "max_connections": "300",  # of many servers, with a pool each
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",

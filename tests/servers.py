@@ -166,8 +166,15 @@ def _wait_until_it_accepts(server: AsgiServer) -> None:
     )
 
 
+# So many run on when nobody asks for them: each has a pool of connections.
+KEPT_SERVERS = 16
+
+
 class AsgiServers:
-    """The servers of one test run, started when first asked for and used again after that."""
+    """The servers of one test run, started when first asked for and used again after that.
+
+    The one that was not asked for for longest ends when there are too many.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -175,9 +182,12 @@ class AsgiServers:
 
     def get(self, serving: Serving) -> AsgiServer:
         """The server for `serving`; a new one if a test has ended the last."""
-        server = self._running.get(serving)
+        server = self._running.pop(serving, None)
         if server is None or server.process.poll() is not None:
-            server = self._running[serving] = start(serving, self._folder)
+            while len(self._running) >= KEPT_SERVERS:
+                self._running.pop(next(iter(self._running))).stop()
+            server = start(serving, self._folder)
+        self._running[serving] = server  # the last in line
         return server
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests import servers
 from tests.database import LeftBehind
 from tests.postgres import ROOT, PostgresServer, ServerFailed
 from tests.project.library.models import Author, Book, Novel, Review, Tag
@@ -34,7 +35,7 @@ def test_postgresql_answers_on_both_kinds_of_socket(postgres, tcp):
 
 def test_postgresql_is_set_up_for_many_connections_and_no_disk(postgres):
     with psycopg.connect(**postgres.place.parameters()) as connection:
-        assert connection.execute("SHOW max_connections").fetchone() == ("100",)
+        assert connection.execute("SHOW max_connections").fetchone() == ("300",)
         assert connection.execute("SHOW fsync").fetchone() == ("off",)
 
 
@@ -213,6 +214,16 @@ def test_the_admin_asks_for_a_login(http):
     response = http.get("/admin/")
     assert response.status_code == 302
     assert response.headers["location"] == "/admin/login/?next=/admin/"
+
+
+def test_servers_that_nobody_asks_for_end_when_there_are_too_many(
+    asgi_server, asgi_servers, monkeypatch
+):
+    monkeypatch.setattr(servers, "KEPT_SERVERS", 1)
+    other = asgi_servers.get(Serving(env=(("ONLOOP_TEST_SERVER", "other"),)))
+    assert asgi_server.process.poll() is not None
+    assert other.process.poll() is None
+    assert asgi_servers.get(other.serving) is other
 
 
 def test_a_server_that_a_test_ends_is_replaced_for_the_next(asgi_server, asgi_servers):
