@@ -11,6 +11,7 @@ import gc
 import inspect
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -58,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's `&` has done that, and servers that tests end by Ctrl-C would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "database: uses a database; set by itself where a fixture of ours is used"
     )
