@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -27,6 +28,12 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
     if _listening and event in ("_thread.start_new_thread", "_thread.start_joinable_thread"):
         for heard in _listening:
             heard.append(repr(args[0]))
+
+
+@pytest.fixture
+def pg_activity(pg_activity: Callable[..., Any]) -> Callable[..., Any]:
+    """As everywhere, of this process: a server of other tests may have said COMMIT too."""
+    return functools.partial(pg_activity, application_name="onloop-tests")
 
 
 @pytest.fixture(scope="session")
