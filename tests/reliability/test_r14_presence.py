@@ -87,7 +87,7 @@ async def test_the_dead_that_are_never_found_dead_are_found(crowd, monkeypatch):
         await crowd(
             "channels_redis.core.RedisChannelLayer",
             heals_s=1,
-            sockets=20,
+            sockets=max(20, 2 * WAVE),
             kills=WAVE,
             application="tests.reliability.room_planted:application",
         )
