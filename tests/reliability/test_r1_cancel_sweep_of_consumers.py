@@ -16,11 +16,9 @@ from django.db import transaction
 from django.test import Client
 from django.urls import path
 
-from onloop.db import pools
-from onloop.testing import LeakLedger
 from tests.project.library.models import Author
 from tests.reliability import works
-from tests.reliability.random_cancels import rows_seen_from_outside
+from tests.reliability.swept_units import Rule
 from tests.reliability.works import Unit
 
 
@@ -98,33 +96,14 @@ def swept_socket(db_clean, cancel_sweep, tmp_path):
 
         await Author.objects.abulk_create(Author(name=each) for each in works.FIXED)
         cookie = await bridge.run(sign_in)
-        ledger = LeakLedger(temp_folder=tmp_path, databases=["default"])
-        works.units.clear()
+        rule = Rule(db_clean, tmp_path)
 
         def scenario():
             number = len(works.units)
             works.units[number] = Unit(number, name)
             return serve(f"/{place}/{number}/", cookie)
 
-        async def prepare():
-            if not ledger.started:
-                await Author.objects.acount()
-                ledger.start()
-
-        async def check(outcome):
-            unit = works.units[len(works.units) - 1]
-            async with asyncio.timeout(10):
-                while unit.running:  # the thread of a sync consumer goes on
-                    await asyncio.sleep(0.001)
-            await ledger.averify()
-            rows = rows_seen_from_outside(db_clean).get(unit.number, set())
-            assert rows == (unit.written if unit.whole else set())
-            assert unit.wrong == []
-            for pool in pools.pools_of(asyncio.get_running_loop()):
-                stats = pool.stats()
-                assert stats["pool_size"] == stats["pool_available"], stats
-
-        sweep = await cancel_sweep(scenario, prepare=prepare, check=check)
+        sweep = await cancel_sweep(scenario, prepare=rule.prepare, check=rule.check)
         print(f"R1, a consumer that {name}: {sweep}")
         return sweep
 

@@ -7,19 +7,15 @@ consumers of sockets have theirs in `test_r1_cancel_sweep_of_consumers.py`.
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from django.test import override_settings
 
 from onloop.asgi import get_asgi_application
-from onloop.db import pools
-from onloop.testing import LeakLedger
 from tests.asgi.client import Exchange
 from tests.project.library.models import Author
 from tests.reliability import works
 from tests.reliability.findings import Findings, judged
-from tests.reliability.random_cancels import rows_seen_from_outside
+from tests.reliability.swept_units import Rule
 from tests.reliability.works import Unit
 
 BODY = [b"part " * 20, b"x" * 5000, b"end"]
@@ -32,8 +28,7 @@ def swept_request(db_clean, cancel_sweep, tmp_path):
     async def swept(name):
         await Author.objects.abulk_create(Author(name=each) for each in works.FIXED)
         application = get_asgi_application()
-        ledger = LeakLedger(temp_folder=tmp_path, databases=["default"])
-        works.units.clear()
+        rule = Rule(db_clean, tmp_path)
 
         def scenario():
             number = len(works.units)
@@ -43,26 +38,8 @@ def swept_request(db_clean, cancel_sweep, tmp_path):
             exchange = Exchange(application, path, **upload)
             return exchange._serve()
 
-        async def prepare():
-            if not ledger.started:
-                await Author.objects.acount()
-                ledger.start()
-
-        async def check(outcome):
-            unit = works.units[len(works.units) - 1]
-            async with asyncio.timeout(10):
-                while unit.running:  # the thread of a sync view goes on
-                    await asyncio.sleep(0.001)
-            await ledger.averify()
-            rows = rows_seen_from_outside(db_clean).get(unit.number, set())
-            assert rows == (unit.written if unit.whole else set())
-            assert unit.wrong == []
-            for pool in pools.pools_of(asyncio.get_running_loop()):
-                stats = pool.stats()
-                assert stats["pool_size"] == stats["pool_available"], stats
-
         with override_settings(ROOT_URLCONF=works.__name__):
-            sweep = cancel_sweep(scenario, prepare=prepare, check=check)
+            sweep = cancel_sweep(scenario, prepare=rule.prepare, check=rule.check)
             return await judged(sweep, Findings(f"R1, a request: {name}"))
 
     return swept
