@@ -244,9 +244,10 @@ class Away:
             self.findings.add("too many attempts", f"{failures.count(0)} at first, of {alias}")
         for number in range(1, len(attempts)):
             at, failed = attempts[number]
-            if not failed:
-                continue  # nobody could know yet
-            if failures[:number].count(failed):
+            if not failed or (failed == 1 and number < MAX_SIZE):
+                continue  # nobody could know yet, or it began before anybody did and came late
+            earlier = failures[MAX_SIZE if failed == 1 else 0 : number]
+            if earlier.count(failed):
                 self.findings.add("two attempts at once", f"{alias}: {failures}")
             # The one before may have been one of several that nobody had told each other.
             elif failed > 1 and at - attempts[number - 1][0] < limit_s(failed) / 2:
