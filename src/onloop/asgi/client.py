@@ -135,7 +135,11 @@ class Client:
     # --- its end ----------------------------------------------------------------------------
 
     def done(self) -> None:
-        """End the watch; take the cancellations back that were this watch's."""
+        """End the watch; take the cancellations back that were this watch's.
+
+        Django's requests are in reference cycles: by `request.user`, by its messages. The task
+        and what the watch was made of would be freed with them, in bulk, by the collector.
+        """
         self._bridge.before_first_wait = None
         if self._timer is not None:
             self._timer.cancel()
@@ -144,6 +148,8 @@ class Client:
         if self._incoming is not None:
             self._incoming.stop()
         self.take_back()
+        self._timer = self._ends_at = self._incoming = None
+        del self._task, self._bridge, self._receive
 
     def take_back(self) -> None:
         """Take back what cancelled the request, so that it can go on."""
