@@ -68,4 +68,12 @@ ONLOOP = {
 ASYNC_BACKEND_DISABLE_POOL_WARNING = True
 
 # For `benchmarks.live`.
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": (
+            "onloop.channels.layers.InMemoryChannelLayer"
+            if CONTENDER == "onloop"
+            else "channels.layers.InMemoryChannelLayer"
+        )
+    }
+}

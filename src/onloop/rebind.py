@@ -238,7 +238,8 @@ TABLE: tuple[Binding, ...] = (
     Binding("django.http.response", "FileResponse._set_streaming_content",
             blocks.set_streaming_content, "ours"),
     # Channels, whose package's name a project may have for an app of its own.
-    *_sites("loop", "channels.db", package=_CHANNELS),
+    Binding("channels.db", "sync_to_async", consumers.close_where_open, "loop",
+            package=_CHANNELS),
     Binding("channels.db", "DatabaseSyncToAsync.__call__",
             consumers.call_database_sync_to_async, "ours", package=_CHANNELS),
     Binding(_CHANNELS, "await_many_dispatch", consumers.await_many_dispatch, "ours",

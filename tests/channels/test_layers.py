@@ -18,7 +18,8 @@ from tests.db.eventually import eventually
 from tests.project.library.models import Author
 
 LAYERS = {
-    "memory": "channels.layers.InMemoryChannelLayer",
+    "memory": "onloop.channels.layers.InMemoryChannelLayer",
+    "memory of Channels": "channels.layers.InMemoryChannelLayer",
     "redis": "channels_redis.core.RedisChannelLayer",
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
 }
@@ -27,7 +28,7 @@ LAYERS = {
 @pytest.fixture(params=LAYERS)
 async def layer(request, open_socket):  # sockets end before it does
     config = {}
-    if request.param != "memory":
+    if not request.param.startswith("memory"):
         config = {"hosts": [request.getfixturevalue("redis_server").url]}
     backend = {"BACKEND": LAYERS[request.param], "CONFIG": config}
     with override_settings(CHANNEL_LAYERS={"default": backend}):

@@ -33,7 +33,7 @@ from onloop.asgi.messages import piece_of, wrong_in
 from onloop.asgi.request import OnloopRequest
 from onloop.asgi.response import ClientLeft, send_response
 from onloop.asgi.threads import thread_is_free
-from onloop.asgi.unit import in_unit
+from onloop.asgi.unit import in_unit_of
 from onloop.bridge import await_
 
 Message = Mapping[str, Any]
@@ -81,7 +81,7 @@ class OnloopHandler(Chain, ASGIHandler):
         else:
             _served_here.set(True)
         admission = admission_of(asyncio.get_running_loop())
-        in_unit(self._handle, asgi_scope, receive, send, admission)
+        in_unit_of(admission, self._handle, asgi_scope, receive, send, admission)
 
     def _handle(
         self, asgi_scope: Message, receive: Receive, send: Send, admission: Admission

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
-from onloop.asgi.admission import admission_of
+from onloop.asgi.admission import Admission, admission_of
 from onloop.bridge import await_
 from onloop.db.scope import Scope
 
@@ -24,7 +24,13 @@ T = TypeVar("T")
 
 def in_unit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function` in a bridge, as a unit of work, and return what it returns."""
-    admission = admission_of(asyncio.get_running_loop())
+    return in_unit_of(admission_of(asyncio.get_running_loop()), function, *args, **kwargs)
+
+
+def in_unit_of(
+    admission: Admission, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """`in_unit`, for a caller who has the admission of the running loop at hand."""
     admission.arrive()  # the end of the process waits for it
     scope = Scope.begin()
     # Not entered: inside another context it would do nothing, and the request before left

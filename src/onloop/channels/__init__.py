@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from onloop.channels.application import get_asgi_application
 from onloop.channels.counts import socket_stats
-from onloop.channels.failures import CloseOnError
 from onloop.channels.limits import SocketLimitsMiddleware
 from onloop.channels.origin import StrictOriginMiddleware
 from onloop.channels.shutdown import close_sockets
 from onloop.channels.tokens import TokenAuthMiddleware, issue_ticket
 
 __all__ = [
-    "CloseOnError",
     "SocketLimitsMiddleware",
     "StrictOriginMiddleware",
     "TokenAuthMiddleware",

@@ -10,7 +10,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from onloop import asgi
-from onloop.channels.failures import CloseOnError
 from onloop.channels.limits import SocketLimitsMiddleware
 from onloop.channels.origin import StrictOriginMiddleware
 from onloop.channels.tokens import TokenAuthMiddleware
@@ -65,7 +64,7 @@ def socket_stack(routes: list[Any]) -> Any:
     if apps.is_installed("onloop.tokens"):
         # No foreign page knows a token, so it does not matter which page sends it.
         stack = TokenAuthMiddleware(limited, otherwise=stack)
-    return CloseOnError(stack)
+    return stack
 
 
 def _imported(path: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from onloop import conf
 from onloop.channels import shutdown
 from onloop.channels.counts import counts
+from onloop.channels.ends import TRY_AGAIN_LATER
 from onloop.channels.handshake import (
     Message,
     Receive,
@@ -15,7 +16,7 @@ from onloop.channels.handshake import (
     request_of,
     shown,
 )
-from onloop.channels.session import TRY_AGAIN_LATER, Session
+from onloop.channels.session import Session
 from onloop.tokens.failures import client_of
 
 # Seconds after which a client that has too many sockets may try again.

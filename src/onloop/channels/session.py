@@ -3,78 +3,63 @@
 The application runs in a task of its own. So a socket can be ended from outside in the way in
 which clients end it, by a `websocket.disconnect`, at which consumers leave their groups; only
 who does not end then is cancelled.
+
+There are thousands of these on which nothing happens, and each message comes by: a message
+makes no task and, where nothing has to wait, no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import NamedTuple
+import types
+from collections.abc import Awaitable, Coroutine, Generator
+from typing import Any
 
 from onloop import conf
 from onloop.channels import shutdown
+from onloop.channels.bucket import Bucket
 from onloop.channels.counts import counts
+from onloop.channels.ends import ENDS, INTERNAL_ERROR, NO_STATUS, End
 from onloop.channels.faults import is_clients_fault
 from onloop.channels.handshake import Application, Message, Receive, Send, shown
 from onloop.channels.wire import Wire, wire_of
 
 logger = logging.getLogger("onloop.channels")
 
-# Close codes of RFC 6455 and of its registry.
-GOING_AWAY = 1001
-NO_STATUS = 1005
-INVALID_PAYLOAD = 1007
-POLICY_VIOLATION = 1008
-TOO_BIG = 1009
-TRY_AGAIN_LATER = 1013
-
 # Seconds in which a client must take the message that closes its socket.
 CLOSE_WAIT_S = 2.0
-
-
-class End(NamedTuple):
-    """How a socket is closed: the code, and the reason, which the client is told."""
-
-    code: int
-    reason: str
-
-
-ENDS = {
-    "too_big": End(TOO_BIG, "The message is too big."),
-    "too_fast": End(POLICY_VIOLATION, "Too many messages."),
-    "slow": End(POLICY_VIOLATION, "Reads too slowly."),
-    "idle": End(POLICY_VIOLATION, "Idle."),
-    "stuck": End(TRY_AGAIN_LATER, "Try again later."),
-    "going_away": End(GOING_AWAY, "The server ends."),
-    "malformed": End(INVALID_PAYLOAD, "The message cannot be read."),
-}
-
-
-class Bucket:
-    """Messages that may come: `rate` more each second, up to `burst`. A rate of 0 is none."""
-
-    def __init__(self, rate: float, burst: int, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._left = float(burst)
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Take a message out; False if there is none left."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1 and self._rate:
-            return False
-        self._left -= 1
-        return True
 
 
 class Session:
     """`await Session(scope, receive, send).serve(application)`."""
 
+    __slots__ = (
+        "_application",
+        "_bucket",
+        "_closing",
+        "_deadline",
+        "_ended",
+        "_gave_up",
+        "_gone",
+        "_interrupted",
+        "_is_open",
+        "_left",
+        "_loop",
+        "_over",
+        "_receive",
+        "_scope",
+        "_send",
+        "_settings",
+        "_timer",
+        "_told",
+        "_waiting",
+        "_wire",
+        "is_over",
+    )
+
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         settings = self._settings = conf.get()
-        self.over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._scope = scope
         self._receive = receive
@@ -83,8 +68,11 @@ class Session:
         self._bucket = Bucket(settings.SOCKET_RATE, settings.SOCKET_BURST, self._loop.time())
         self._application: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        # While the application waits for a message.
-        self._waiting: asyncio.Timeout | None = None
+        self.is_over = False
+        self._over: asyncio.Future[None] | None = None
+        # The task in which the application waits for a message, and whether its wait is to end.
+        self._waiting: asyncio.Task[Any] | None = None
+        self._interrupted = False
         # When it will have been idle, or its consumer stuck, for too long; and a timer that
         # comes then or before. So that a message costs no timer.
         self._deadline: float | None = None
@@ -92,22 +80,29 @@ class Session:
         self._ended: End | None = None  # by us
         self._told = False  # the application, of that
         self._left = False  # the client, as the server says
+        self._is_open = False  # the application has accepted it
         self._gone = False  # the client, or the application has closed by itself
         self._gave_up = False
 
     # --- the application's life -------------------------------------------------------------
 
     async def serve(self, inner: Application) -> None:
-        """Run the application. Returns when it has ended, and raises what it raised."""
+        """Run the application. Returns when it has ended, and raises what it raised.
+
+        If it raises, an open socket is closed with 1011, on every server: of itself uvicorn
+        would cut the connection, and the client would see a lost network.
+        """
         shutdown.opened(self, self._wire)
         self._touch()
-        application = self._application = self._loop.create_task(
-            _run(inner, self._scope, self.receive, self.send)
-        )
+        running = inner(self._scope, self.receive, self.send)
+        if not isinstance(running, Coroutine):
+            running = _waited_for(running)
+        application = self._application = self._loop.create_task(running)
+        del running
         cancelled: asyncio.CancelledError | None = None
         try:
             try:
-                await asyncio.wait([application])
+                await self._end_of(application)
             except asyncio.CancelledError as exc:
                 # By a server whose patience is over. Who waits for a message may leave as if
                 # the client had left; what is under way ends here.
@@ -127,9 +122,25 @@ class Session:
             shutdown.ended(self)
             if self._wire.waits_for_takers and not self._left:
                 shutdown.keep(self._loop.create_task(self._drain()))
-            self.over.set()
+            self.is_over = True
+            if self._over is not None and not self._over.done():
+                self._over.set_result(None)
             self._application = None
             del application, cancelled
+
+    def _end_of(self, application: asyncio.Task[None]) -> asyncio.Future[None]:
+        """A future that is done when the application is, and can be cancelled without it.
+
+        In place of `asyncio.wait`, which keeps two coroutines for as long as the socket lives.
+        """
+        ended: asyncio.Future[None] = self._loop.create_future()
+
+        def end(_: object) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        application.add_done_callback(end)
+        return ended
 
     async def _wait_for_it(self, application: asyncio.Task[None], *, urgent: bool) -> None:
         if urgent:
@@ -139,6 +150,14 @@ class Session:
         except asyncio.CancelledError:  # again: now it is urgent
             application.cancel()
             await asyncio.wait([application])
+
+    def until_over(self) -> asyncio.Future[None]:
+        """A future that is done when `serve` has ended."""
+        if self._over is None:
+            self._over = self._loop.create_future()
+            if self.is_over:
+                self._over.set_result(None)
+        return self._over
 
     async def _drain(self) -> None:
         """Take what still comes, until nothing does.
@@ -169,6 +188,8 @@ class Session:
             if self._closing is not None:
                 await self._closing
             if error is not None:
+                if self._is_open and not self._gone and self._ended is None:
+                    await self._close(End(INTERNAL_ERROR, ""))
                 raise error
         finally:
             del error
@@ -178,7 +199,26 @@ class Session:
     async def receive(self) -> Message:
         """The next message that the application may have; ASGI's `receive`."""
         while True:
-            message = await self._next()
+            message = None
+            if self._ended is None:
+                self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
+                task = asyncio.current_task()
+                assert task is not None
+                others = task.cancelling()
+                self._waiting = task
+                try:
+                    message = await self._receive()
+                except asyncio.CancelledError:
+                    # As `asyncio.timeout` tells its own cancellation from those of others.
+                    if not self._interrupted or task.uncancel() > others:
+                        raise
+                else:
+                    if self._interrupted:
+                        task.uncancel()
+                finally:
+                    self._waiting = None
+            if message is None:
+                message = await self._told_of_the_end()
             kind = message["type"]
             if kind == "websocket.receive":
                 if (fault := self._fault_of(message)) == "":
@@ -195,18 +235,7 @@ class Session:
         self._touch()
         return message
 
-    async def _next(self) -> Message:
-        if self._ended is None:
-            self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
-            try:
-                async with asyncio.timeout(None) as waiting:
-                    self._waiting = waiting
-                    return await self._receive()
-            except TimeoutError:
-                if not waiting.expired():
-                    raise
-            finally:
-                self._waiting = None
+    async def _told_of_the_end(self) -> Message:
         if self._told or self._ended is None:
             return await self._receive()
         self._told = True
@@ -238,24 +267,42 @@ class Session:
         """
         if self._ended is not None:
             return
-        if message["type"] in ("websocket.close", "websocket.http.response.start"):
+        kind = message["type"]
+        if kind == "websocket.accept":
+            self._is_open = True
+        elif kind in ("websocket.close", "websocket.http.response.start"):
             self._gone = True
+        sending = self._passed_on(message, kind)
         try:
-            async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
-                if message["type"] == "websocket.close":
-                    await self._wire.close(self._send, message)
-                else:
-                    await self._send(message)
-                if not self._wire.sends_wait:
-                    await self._wire.drained()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self.end("slow")
+            out = sending.send(None)
+        except StopIteration:
+            pass  # the server has taken it, and nothing had to wait
+        else:
+            try:
+                async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
+                    await _going_on(sending, out)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                self.end("slow")
         if self._waiting is None:
             self._touch()
         else:
             self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
+
+    def _passed_on(self, message: Message, kind: str) -> Coroutine[Any, Any, None]:
+        if kind == "websocket.close" or not self._wire.sends_wait:
+            return self._waiting_itself(message, kind)
+        sending = self._send(message)
+        return sending if isinstance(sending, Coroutine) else _waited_for(sending)
+
+    async def _waiting_itself(self, message: Message, kind: str) -> None:
+        if kind == "websocket.close":
+            await self._wire.close(self._send, message)
+        else:
+            await self._send(message)
+        if not self._wire.sends_wait:
+            await self._wire.drained()
 
     # --- time -------------------------------------------------------------------------------
 
@@ -288,7 +335,7 @@ class Session:
 
     def end(self, kind: str) -> None:
         """End the socket, for a reason of `ENDS`: close it, and let the application know."""
-        if self._ended is not None or self.over.is_set():
+        if self._ended is not None or self.is_over:
             return
         end = self._ended = ENDS[kind]
         counts.note(kind, shown(self._scope))
@@ -299,11 +346,14 @@ class Session:
             pass
         elif not self._gone:
             self._closing = self._loop.create_task(self._close(end))
-        if self._waiting is not None:
-            self._waiting.reschedule(self._loop.time())
+        if self._waiting is not None and not self._interrupted:
+            self._interrupted = True
+            self._waiting.cancel()
 
     async def _close(self, end: End) -> None:
-        message: Message = {"type": "websocket.close", "code": end.code, "reason": end.reason}
+        message: Message = {"type": "websocket.close", "code": end.code}
+        if end.reason:
+            message["reason"] = end.reason
         try:
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await self._wire.close(self._send, message)
@@ -321,8 +371,23 @@ class Session:
             self._application.cancel()
 
 
-async def _run(inner: Application, scope: Message, receive: Receive, send: Send) -> None:
-    await inner(scope, receive, send)
+async def _waited_for(awaitable: Awaitable[None]) -> None:
+    await awaitable
+
+
+@types.coroutine
+def _going_on(steps: Coroutine[Any, Any, None], out: Any) -> Generator[Any, Any, None]:
+    """`await steps`, which has begun and waits for `out`."""
+    try:
+        while True:
+            try:
+                sent = yield out
+            except BaseException as exc:  # noqa: BLE001 - it belongs to the awaitable
+                out = steps.throw(exc)
+            else:
+                out = steps.send(sent)
+    except StopIteration:
+        return
 
 
 def _bytes_of(text: str) -> int:

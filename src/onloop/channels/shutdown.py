@@ -58,7 +58,7 @@ async def close_sockets() -> None:
     for session in sessions:
         session.end("going_away")
     for session in sessions:
-        await session.over.wait()
+        await session.until_over()
 
 
 async def _watch(ending: Any) -> None:

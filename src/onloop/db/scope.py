@@ -205,6 +205,12 @@ def current_scope() -> Scope | None:
     return scope
 
 
+def is_untouched() -> bool:
+    """Tell whether the calling task has a scope in which no database was used yet."""
+    scope = _scopes.get(asyncio.current_task())  # type: ignore[arg-type]
+    return scope is not None and not scope.wrappers
+
+
 def rest() -> None:
     """Give back what the calling task's own scope holds, before it waits for long.
 
