@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 
 MIB = 2**20
 
 Check = Callable[[str, Any], Any]
+T = TypeVar("T")
 
 
 def _setting(default: Any, check: Check) -> Any:
@@ -92,6 +94,37 @@ def _function(name: str, value: Any) -> str:
     return value
 
 
+def _ports(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        type(port) is int and 0 < port < 65536 for port in value
+    ):
+        raise ImproperlyConfigured(f'ONLOOP["{name}"] must be a list of ports, 1 to 65535.')
+    return tuple(value)
+
+
+def _networks(name: str, value: Any) -> tuple[Network, ...]:
+    if isinstance(value, list | tuple | set | frozenset):
+        try:
+            return tuple(ipaddress.ip_network(text) for text in value)
+        except (ValueError, TypeError):
+            pass
+    raise ImproperlyConfigured(
+        f'ONLOOP["{name}"] must be a list of networks such as "10.1.2.0/24" or "fd12::/64", '
+        "without bits beyond the prefix."
+    )
+
+
+def _group(group: type[Any]) -> Check:
+    """A dictionary of settings of their own."""
+
+    def check(name: str, value: Any) -> Any:
+        return _read(group, value, name)
+
+    return check
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _DOTTED = _list_of("dotted paths")
 _SECONDS = _number_of("seconds", above=0)
 _SECONDS_OR_0 = _number_of("seconds")
@@ -99,6 +132,50 @@ _MILLISECONDS = _number_of("milliseconds")
 _COUNT_OR_0 = _number_of("requests", whole=True)
 _SOCKETS_OR_0 = _number_of("sockets", whole=True)
 _BYTES = _number_of("bytes", whole=True)
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """What `ONLOOP["HTTP"]` may hold, with the defaults (docs/http.md).
+
+    Seconds to connect (`CONNECT_TIMEOUT`), for the next piece of a response (`READ_TIMEOUT`),
+    to send a piece (`WRITE_TIMEOUT`), to wait for a place (`POOL_TIMEOUT`), and for a request
+    in all, with retries, redirects and the body (`DEADLINE`, 0 for no end).
+
+    `MAX_CONNECTIONS`: requests under way at once on an event loop; `MAX_PER_HOST`: to one host
+    and port; `MAX_WAITING`: how many may wait for that. `MAX_IDLE` connections are kept for
+    `IDLE_TIMEOUT` seconds.
+
+    `RETRIES`: further attempts after one that failed; `BACKOFF`: the longest wait before the
+    first of them, doubled up to `BACKOFF_MAX`; `RETRY_AFTER_MAX`: the longest wait that a
+    server may ask for. Seconds, all three.
+
+    `CIRCUIT_FAILURES`: failures in a row after which a host is left alone for `CIRCUIT_RESET`
+    seconds; 0 for never.
+
+    Addresses that come from users: `PUBLIC_PORTS`; `PUBLIC_ALLOW`, networks that are allowed
+    though they are not public; `PUBLIC_MAX_BODY`, bytes of a response's body.
+    """
+
+    CONNECT_TIMEOUT: float = _setting(5.0, _SECONDS)
+    READ_TIMEOUT: float = _setting(10.0, _SECONDS)
+    WRITE_TIMEOUT: float = _setting(10.0, _SECONDS)
+    POOL_TIMEOUT: float = _setting(5.0, _SECONDS)
+    DEADLINE: float = _setting(30.0, _SECONDS_OR_0)
+    MAX_CONNECTIONS: int = _setting(100, _number_of("requests", above=0, whole=True))
+    MAX_PER_HOST: int = _setting(20, _number_of("requests", above=0, whole=True))
+    MAX_WAITING: int = _setting(1000, _COUNT_OR_0)
+    MAX_IDLE: int = _setting(20, _number_of("connections", whole=True))
+    IDLE_TIMEOUT: float = _setting(5.0, _SECONDS)
+    RETRIES: int = _setting(2, _number_of("attempts", whole=True))
+    BACKOFF: float = _setting(0.2, _SECONDS_OR_0)
+    BACKOFF_MAX: float = _setting(5.0, _SECONDS_OR_0)
+    RETRY_AFTER_MAX: float = _setting(10.0, _SECONDS_OR_0)
+    CIRCUIT_FAILURES: int = _setting(10, _number_of("failures", whole=True))
+    CIRCUIT_RESET: float = _setting(10.0, _SECONDS)
+    PUBLIC_PORTS: tuple[int, ...] = _setting((80, 443), _ports)
+    PUBLIC_ALLOW: tuple[Network, ...] = _setting((), _networks)
+    PUBLIC_MAX_BODY: int = _setting(10 * MIB, _BYTES)
 
 
 @dataclass(frozen=True)
@@ -145,6 +222,8 @@ class Settings:
 
     Rooms (docs/rooms.md): `ROOMS_HEARTBEAT`, seconds between looks into the database for what
     was not announced; who has been silent for four of them is not there any more.
+
+    `HTTP`: what `onloop.http` does, a dictionary (`HttpSettings`).
     """
 
     SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
@@ -181,6 +260,7 @@ class Settings:
     SOCKET_IDLE_TIMEOUT: float = _setting(0.0, _SECONDS_OR_0)
     SOCKET_CLOSE_TIMEOUT: float = _setting(10.0, _SECONDS)
     ROOMS_HEARTBEAT: float = _setting(5.0, _SECONDS)
+    HTTP: HttpSettings = _setting(HttpSettings(), _group(HttpSettings))  # noqa: RUF009 - frozen
 
 
 _loaded: Settings | None = None
@@ -206,14 +286,22 @@ def reload(**kwargs: Any) -> None:
         _loaded = None
 
 
-def _check(given: dict[str, Any]) -> Settings:
+def _check(given: Any) -> Settings:
+    return _read(Settings, given)
+
+
+def _read(group: type[T], given: Any, inside: str = "") -> T:
+    """Check the dictionary `given`, which is ONLOOP itself or what it holds as `inside`."""
+    place = f'ONLOOP["{inside}"]' if inside else "ONLOOP"
     if not isinstance(given, dict):
-        raise ImproperlyConfigured("The setting ONLOOP must be a dictionary.")
-    checks = {entry.name: entry.metadata["check"] for entry in fields(Settings)}
+        raise ImproperlyConfigured(f"The setting {place} must be a dictionary.")
+    checks = {entry.name: entry.metadata["check"] for entry in fields(group)}  # type: ignore[arg-type]
     unknown = sorted(set(given) - set(checks))
     if unknown:
         raise ImproperlyConfigured(
-            f"Unknown names in the setting ONLOOP: {', '.join(unknown)}. "
+            f"Unknown names in the setting {place}: {', '.join(unknown)}. "
             f"Known are: {', '.join(sorted(checks))}."
         )
-    return Settings(**{name: checks[name](name, value) for name, value in given.items()})
+    # Such that a message that says ONLOOP["NAME"] names the whole place.
+    within = f'{inside}"]["' if inside else ""
+    return group(**{name: checks[name](within + name, value) for name, value in given.items()})

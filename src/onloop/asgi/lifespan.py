@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from onloop import bridge, conf
+from onloop import bridge, conf, perloop
 from onloop.asgi.admission import admission_of
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
@@ -95,7 +95,7 @@ def start(stack: AsyncExitStack) -> None:
 
 
 def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
-    """Leave what `start` entered, in reverse order; drain and close the loop's pools.
+    """Leave what `start` entered, in reverse order; close the loop's clients and its pools.
 
     With `wait`, requests end first, within `REQUESTS_S` seconds: uvicorn cancels those that
     take too long and says at once that this is the end, while they still roll back.
@@ -108,4 +108,7 @@ def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
         try:
             bridge.await_(stack.aclose())
         finally:
-            pools.drain_pools(loop)
+            try:
+                bridge.await_(perloop.close_all())
+            finally:
+                pools.drain_pools(loop)

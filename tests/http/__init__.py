@@ -1,0 +1,1 @@
+"""The clients of other services, against real servers that misbehave."""
