@@ -203,3 +203,23 @@ def test_bearer_tokens_before_sessions_are_w004_and_so_are_those_of_a_subclass()
 def test_nothing_is_said_about_bearer_tokens_that_stand_right(middleware):
     with override_settings(MIDDLEWARE=middleware):
         assert found() == []
+
+
+def test_settings_of_clients_without_httpx_are_named():
+    told = project(
+        """
+        import sys
+        sys.modules["httpx"] = None
+        from django.core import checks
+        for message in checks.run_checks():
+            print(message.id, message)
+        try:
+            import onloop.http
+        except ImportError as exc:
+            print(exc)
+        """,
+        databases={"default": SQLITE},
+        ONLOOP={"HTTP": {"RETRIES": 0}},
+    )
+    assert "onloop.W005" in told
+    assert 'onloop.http needs httpx: pip install "django-onloop[http]"' in told

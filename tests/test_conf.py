@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import ip_network
 
 import pytest
 from django.conf import settings
@@ -68,6 +69,16 @@ def test_without_the_setting_there_are_defaults():
         ("SOCKET_RATE", 0.5, 0.5),
         ("SOCKET_MAX_PER_USER", 0, 0),
         ("SOCKET_SEND_TIMEOUT", 0, 0),
+        ("HTTP", {}, conf.HttpSettings()),
+        ("HTTP", {"RETRIES": 0}, conf.HttpSettings(RETRIES=0)),
+        (
+            "HTTP",
+            {"PUBLIC_PORTS": [8080], "PUBLIC_ALLOW": ["10.1.0.0/16", "fd12::/64"]},
+            conf.HttpSettings(
+                PUBLIC_PORTS=(8080,),
+                PUBLIC_ALLOW=(ip_network("10.1.0.0/16"), ip_network("fd12::/64")),
+            ),
+        ),
     ],
 )
 def test_a_valid_value_is_read(name, given, read):
@@ -98,6 +109,23 @@ def test_a_valid_value_is_read(name, given, read):
         ({"SOCKET_MAX_PER_USER": 1.5}, r"must be a whole number of sockets, 0 or more"),
         ({"SOCKET_TICKET_LIFETIME": 0}, r"must be a number of seconds above 0"),
         ({"SOCKET_CLOSE_TIMEOUT": 0}, r"must be a number of seconds above 0"),
+        ({"HTTP": 5}, r'setting ONLOOP\["HTTP"\] must be a dictionary'),
+        ({"HTTP": {"RETRY": 5}}, r'setting ONLOOP\["HTTP"\]: RETRY\. Known are: BACKOFF,'),
+        ({"HTTP": {"RETRIES": -1}}, r'ONLOOP\["HTTP"\]\["RETRIES"\] must be a whole number'),
+        ({"HTTP": {"MAX_PER_HOST": 0}}, r"whole number of requests above 0"),
+        *(
+            ({"HTTP": {"PUBLIC_PORTS": ports}}, r'\["PUBLIC_PORTS"\] must be a list of ports')
+            for ports in (80, [0], ["80"], [65536], [True])
+        ),
+        *(
+            ({"HTTP": {"PUBLIC_ALLOW": networks}}, says)
+            for networks, says in (
+                (["10.0.0.1/8"], r'"10.1.2.0/24" or "fd12::/64"'),
+                (["localhost"], r'"10.1.2.0/24" or "fd12::/64"'),
+                ("10.0.0.0/8", r"PUBLIC_ALLOW.* must be a list of networks"),
+                ([5], r"PUBLIC_ALLOW.* must be a list of networks"),
+            )
+        ),
         ({"BEARER_SESSIONS": 1}, r'"BEARER_SESSIONS"\] must be True or False'),
         ({"BEARER_SESSIONS": None}, r'"BEARER_SESSIONS"\] must be True or False'),
         *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import platform
@@ -83,6 +84,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         conf.get()
     except ImproperlyConfigured as exc:
         return [Error(str(exc), id="onloop.E003")]
+    if "HTTP" in getattr(settings, "ONLOOP", {}) and importlib.util.find_spec("httpx") is None:
+        return [
+            checks.Warning(
+                'ONLOOP["HTTP"] has no effect: httpx is not installed.',
+                hint='Install it with Onloop: pip install "django-onloop[http]".',
+                id="onloop.W005",
+            )
+        ]
     return []
 
 

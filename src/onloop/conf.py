@@ -103,11 +103,11 @@ def _ports(name: str, value: Any) -> tuple[int, ...]:
 
 
 def _networks(name: str, value: Any) -> tuple[Network, ...]:
-    if isinstance(value, list | tuple | set | frozenset):
-        try:
-            return tuple(ipaddress.ip_network(text) for text in value)
-        except (ValueError, TypeError):
-            pass
+    texts: tuple[str, ...] = _list_of("networks")(name, value)
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError:
+        pass
     raise ImproperlyConfigured(
         f'ONLOOP["{name}"] must be a list of networks such as "10.1.2.0/24" or "fd12::/64", '
         "without bits beyond the prefix."

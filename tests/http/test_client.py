@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from django.test import override_settings
 
 from onloop import http
 from onloop.errors import LoopRequired
+from tests.asgi.client import Lifespan
 from tests.db.eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("closing", "configure")
@@ -123,6 +126,9 @@ async def test_redirects_have_one_deadline_together(upstream, configure):
             f"{upstream.url}/redirect?to=/redirect?to=/hang", follow_redirects=True
         )
     assert len(upstream.requests) == 3
+    response = await http.client().get(f"{upstream.url}/redirect?to=/ok", follow_redirects=True)
+    ends = [each.request.extensions["onloop.ends_at"] for each in (*response.history, response)]
+    assert ends[0] == ends[1]
 
 
 async def test_a_request_that_is_sent_again_has_a_new_deadline(upstream, configure):
@@ -211,3 +217,46 @@ def test_each_loop_has_its_own(upstream):
 
     assert asyncio.run(ask()) is not asyncio.run(ask())
     assert upstream.accepted == 2
+
+
+async def test_the_shutdown_of_the_server_closes_it(upstream, db_clean):
+    from onloop.asgi import get_asgi_application
+
+    lifespan = Lifespan(get_asgi_application())
+    await lifespan.startup()
+    await http.client().get(f"{upstream.url}/ok")
+    assert upstream.connections == 1
+    assert await lifespan.shutdown() == {"type": "lifespan.shutdown.complete"}
+    await eventually(lambda: upstream.connections == 0)
+
+
+async def test_a_hook_of_the_lifespan_may_ask_to_the_end(upstream, db_clean, configure):
+    from onloop.asgi import get_asgi_application
+
+    said.clear()
+    said.append(upstream.url)
+    with override_settings(ONLOOP={"LIFESPAN": [f"{__name__}.says_goodbye"]}):
+        lifespan = Lifespan(get_asgi_application())
+        await lifespan.startup()
+        assert await lifespan.shutdown() == {"type": "lifespan.shutdown.complete"}
+    assert said[1:] == ["ok"]
+    await eventually(lambda: upstream.connections == 0)
+
+
+said = []
+
+
+@asynccontextmanager
+async def says_goodbye():
+    yield
+    said.append((await http.client().get(f"{said[0]}/ok")).text)
+
+
+async def test_proxies_of_the_environment_are_used_within_the_limits(upstream, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", upstream.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    response = await http.client().get("http://nowhere.invalid/flaky/a/1/503")
+    assert (response.text, len(upstream.requests)) == ("at last", 2)
+    assert upstream.requests[0].path == "http://nowhere.invalid/flaky/a/1/503"
+    assert (await http.client().get(f"{upstream.url}/ok")).text == "ok"
+    assert upstream.requests[2].path == "/ok"

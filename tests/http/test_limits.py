@@ -133,6 +133,19 @@ async def test_one_that_leaves_lets_in_whoever_may_go():
     assert gate.under_way == 2
 
 
+async def test_one_that_is_cancelled_already_is_passed_over():
+    gate = Gate(1, 1, 10)
+    await gate.enter("a", None)
+    first, second = (asyncio.create_task(gate.enter("a", None)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()  # it stands in line still
+    gate.leave("a")
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+    assert (gate.under_way, gate.waiting) == (1, 0)
+
+
 async def test_a_place_that_is_given_to_one_who_is_cancelled_is_given_on():
     gate = Gate(1, 1, 10)
     await gate.enter("a", None)

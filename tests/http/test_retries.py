@@ -11,6 +11,7 @@ import pytest
 
 from onloop import http
 from onloop.http.retries import retry_after_s
+from tests.db.eventually import eventually
 from tests.postgres import free_port
 
 pytestmark = pytest.mark.usefixtures("closing", "configure")
@@ -95,6 +96,18 @@ async def test_a_stream_that_was_read_is_never_sent_again(upstream):
         )
         assert response.status_code == 503
     assert [seen.body for seen in upstream.requests] == [b"once", b"once"]
+
+
+async def test_short_answers_that_are_thrown_away_keep_their_connection(upstream):
+    await http.client().get(f"{upstream.url}/flaky/a/2/503")
+    assert (upstream.accepted, len(upstream.requests)) == (1, 3)
+
+
+@pytest.mark.parametrize("path", ["endless", "stuck", "cut"])
+async def test_others_are_closed(upstream, path):
+    response = await http.client().get(f"{upstream.url}/flaky-{path}/a")
+    assert (response.text, upstream.accepted) == ("ok", 2)
+    await eventually(lambda: upstream.connections == 1)
 
 
 # --- when -----------------------------------------------------------------------------------

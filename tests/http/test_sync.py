@@ -100,6 +100,32 @@ def test_settings_hold_there_too(upstream, configure):
         sync.get(f"{upstream.url}/ok")
 
 
+def test_redirects_have_one_deadline_together_and_each_sending_its_own(upstream):
+    request = sync.client().build_request("GET", f"{upstream.url}/redirect?to=/ok")
+    for last in (0, request.extensions.get("onloop.ends_at", 0)):
+        response = sync.client().send(request, follow_redirects=True)
+        ends = [
+            each.request.extensions["onloop.ends_at"] for each in (*response.history, response)
+        ]
+        assert ends[0] == ends[1] > last
+
+
+def test_a_thread_that_waits_is_told_of_the_end(upstream):
+    def ask():
+        with pytest.raises(RuntimeError, match=r"sync\.close\(\) was called"):
+            sync.get(f"{upstream.url}/hang")
+        told.append(1)
+
+    told = []
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asyncio.run(eventually(lambda: upstream.under_way == 1))
+    sync.close()
+    asking.join()
+    assert told == [1]
+    asyncio.run(eventually(lambda: upstream.under_way == 0))
+
+
 def test_bodies_may_be_files_and_are_not_sent_twice(upstream):
     told = sync.post(f"{upstream.url}/echo", files={"a": io.BytesIO(b"content")}).json()
     assert "content" in told["body"]

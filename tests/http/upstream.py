@@ -2,8 +2,9 @@
 
 What it does is told by the path: `/ok`, `/hold` (until `release()`), `/hang`, `/drop`, `/cut`,
 `/stuck` (in the middle of the body), `/trickle`, `/endless`, `/status/500`,
-`/flaky/NAME/2/503?after=1` (two failures, then 200), `/redirect?to=...`, `/echo`, `/gzip`,
-`/cookie`. It knows what it has seen: `requests`, `most_at_once`, `connections`.
+`/flaky/NAME/2/503?after=1` (two failures, then 200), `/flaky-cut/NAME` (503, cut off, then
+200), `/redirect?to=...`, `/echo`, `/gzip`, `/cookie`, `/large/1000`, `/told/NAME`. It knows
+what it has seen: `requests`, `most_at_once`, `connections`.
 """
 
 from __future__ import annotations
@@ -143,7 +144,13 @@ class Upstream:
         """Answer one request; return whether the connection can be used again."""
         parts = urlsplit(seen.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        match parts.path.strip("/").split("/"):
+        steps = parts.path.strip("/").split("/")
+        status = 200
+        if steps[0].startswith("flaky-"):  # 503 once, with a body that misbehaves
+            self._failed[steps[1]] += 1
+            first = self._failed[steps[1]] == 1
+            steps, status = ([steps[0][6:]], 503) if first else (["ok"], 200)
+        match steps:
             case ["hang"]:
                 await asyncio.sleep(DEADLINE_S)
             case ["hold"]:
@@ -152,10 +159,10 @@ class Upstream:
             case ["drop"]:
                 return False
             case ["cut"]:
-                await _send(writer, 200, b"half", length=100)
+                await _send(writer, status, b"half", length=100)
                 return False
             case ["stuck"]:
-                await _send(writer, 200, b"half", length=100)
+                await _send(writer, status, b"half", length=100)
                 await asyncio.sleep(DEADLINE_S)
             case ["trickle"]:
                 await _send(writer, 200, b"", length=100_000)
@@ -164,19 +171,19 @@ class Upstream:
                     await writer.drain()
                     await asyncio.sleep(0.01)
             case ["endless"]:
-                await _send(writer, 200, b"", chunked=True)
+                await _send(writer, status, b"", chunked=True)
                 while True:
                     writer.write(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
                     await writer.drain()
-            case ["status", status]:
-                await _send(writer, int(status), b"as asked")
-            case ["flaky", name, times, status]:
+            case ["status", wanted]:
+                await _send(writer, int(wanted), b"as asked")
+            case ["flaky", name, times, wanted]:
                 self._failed[name] += 1
                 if self._failed[name] > int(times):
                     await _send(writer, 200, b"at last")
                 else:
                     extra = {"Retry-After": query["after"]} if "after" in query else {}
-                    await _send(writer, int(status), b"not yet", extra)
+                    await _send(writer, int(wanted), b"not yet", extra)
             case ["redirect"]:
                 await _send(writer, 302, b"", {"Location": query["to"]})
             case ["echo"]:
@@ -188,6 +195,8 @@ class Upstream:
                 await _send(writer, 200, packed, {"Content-Encoding": "gzip"})
             case ["cookie"]:
                 await _send(writer, 200, b"", {"Set-Cookie": "session=of-one; Path=/"})
+            case ["told", what]:
+                await _send(writer, 200, json.dumps({what: 1.5}).encode())
             case ["large", size]:
                 await _send(writer, 200, b"x" * int(size))
             case _:

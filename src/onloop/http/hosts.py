@@ -22,6 +22,7 @@ NOT_THE_HOSTS = (
     TargetRefused,
     BodyTooLarge,
     httpx.LocalProtocolError,
+    httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
 )
 

@@ -10,6 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -50,6 +51,11 @@ class Portal:
         future = asyncio.run_coroutine_threadsafe(step(), self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise RuntimeError(
+                "The request was cancelled: onloop.http.sync.close() was called, or the "
+                "process ends."
+            ) from None
         except BaseException:
             future.cancel()  # Ctrl-C, say; harmless where it has ended
             raise

@@ -18,6 +18,10 @@ from onloop.http import extensions
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 STATUSES = frozenset({429, 502, 503, 504})
 
+# So many bytes, in so many seconds, of an answer that is thrown away.
+READ_ON = 65_536
+READ_ON_S = 0.5
+
 # The request was never sent, whatever its method.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 MAYBE_SENT = (
@@ -64,7 +68,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
                 delay_s = asked_s
                 if not _has_time(end, delay_s):
                     return response
-                await response.aclose()
+                await _let_go(response)
             await asyncio.sleep(delay_s)
         raise AssertionError("the last attempt returns or raises")
 
@@ -86,6 +90,21 @@ class RetryTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+async def _let_go(response: httpx.Response) -> None:
+    """Close a response that nobody wants; read it, if it is short, to keep its connection."""
+    size = 0
+    try:
+        async with asyncio.timeout(READ_ON_S):
+            async for chunk in response.stream:  # type: ignore[union-attr]
+                size += len(chunk)
+                if size > READ_ON:
+                    break
+    except (TimeoutError, httpx.TransportError):
+        pass  # then the connection is closed as well
+    finally:
+        await response.aclose()
 
 
 def retry_after_s(value: str) -> float | None:
