@@ -10,7 +10,6 @@ what it has seen: `requests`, `most_at_once`, `connections`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import ssl
@@ -115,20 +114,17 @@ class Upstream:
         self.requests.append(Seen(method, target, headers, body, number))
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
+        answer = asyncio.ensure_future(self._answer(self.requests[-1], writer))
+        gone = asyncio.ensure_future(reader.read(1))
         try:
-            answer = asyncio.ensure_future(self._answer(self.requests[-1], writer))
-            gone = asyncio.ensure_future(reader.read(1))
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                answer.cancel()
-                return False
-            goes_on = answer.result() and not gone.done()
-            gone.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await gone
-            return goes_on
+            return answer.done() and answer.result() and not gone.done()
         finally:
             self.under_way -= 1
+            answer.cancel()
+            gone.cancel()
+            # The next line can be read only when this byte is not waited for any more.
+            await asyncio.gather(answer, gone, return_exceptions=True)
 
     async def _body(self, reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding") == "chunked":
