@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
+import anyio
 import pytest
 
 from onloop import bridge, taskfactory
@@ -267,3 +268,27 @@ def test_eager_tasks_within_eager_tasks_keep_their_bridges_apart(bridged):
         return [task.result() for task in tasks]
 
     assert bridged(main()) == [0, 1, 3, 6, 10]
+
+
+@pytest.mark.skipif(not EAGER, reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_task_groups_of_anyio_know_python_s_eager_factory_behind_ours(bare_loop, wanted):
+    """They work around it: a child would run before it is known to be one."""
+    told = []
+
+    async def child():
+        with anyio.CancelScope():
+            await asyncio.sleep(0)
+        task = asyncio.current_task()
+        told.append((type(task), isinstance(task.get_coro(), BridgedCoroutine)))
+
+    async def main():
+        taskfactory.bridge_tasks.set(wanted)
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            assert told == []
+
+    bare_loop.set_task_factory(asyncio.create_eager_task_factory(TaskOfOurs))
+    taskfactory.install_task_factory(bare_loop)
+    bare_loop.run_until_complete(asyncio.Task(main(), loop=bare_loop))
+    assert told == [(TaskOfOurs, wanted)]

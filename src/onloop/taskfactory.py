@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
@@ -68,15 +69,38 @@ class TaskFactory:
 
     def __init__(self, inner: Callable[..., Any] | None) -> None:
         self.inner = inner
+        if (plain := _constructor_of_eager(inner)) is not None:
+            # anyio's task groups cannot have eager tasks, since a child would run before it is
+            # known to be one. They know Python's eager factory by its code, and take the plain
+            # constructor of tasks out of its closure.
+            self.__code__ = inner.__code__  # type: ignore[union-attr]
+            self.__closure__ = (types.CellType(functools.partial(_construct, plain)),)
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> Any:
-        context = kwargs.get("context")
-        wanted = bridge_tasks.get() if context is None else context.get(bridge_tasks, False)
-        if wanted and isinstance(coro, types.CoroutineType):
-            coro = BridgedCoroutine(coro)
+        coro = _bridged(coro, kwargs.get("context"))
         if self.inner is None:
             return asyncio.Task(coro, loop=loop, **kwargs)
         return self.inner(loop, coro, **kwargs)
+
+
+def _bridged(coro: Any, context: contextvars.Context | None) -> Any:
+    wanted = bridge_tasks.get() if context is None else context.get(bridge_tasks, False)
+    if wanted and isinstance(coro, types.CoroutineType):
+        return BridgedCoroutine(coro)
+    return coro
+
+
+def _construct(plain: Callable[..., Any], coro: Any, **kwargs: Any) -> Any:
+    return plain(_bridged(coro, kwargs.get("context")), **kwargs)
+
+
+def _constructor_of_eager(factory: Any) -> Callable[..., Any] | None:
+    """Return what makes the tasks of `factory`, if that is Python's own eager one."""
+    eager = getattr(asyncio, "eager_task_factory", None)  # since Python 3.12
+    closure = getattr(factory, "__closure__", None)
+    if eager is None or not closure or getattr(factory, "__code__", None) is not eager.__code__:
+        return None
+    return closure[0].cell_contents  # type: ignore[no-any-return]
 
 
 def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:

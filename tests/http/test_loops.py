@@ -9,8 +9,16 @@ import pytest
 from onloop import http
 from onloop.http import sync
 from tests.db.eventually import eventually
+from tests.loops import FACTORIES
 
-pytestmark = pytest.mark.usefixtures("configure")
+# anyio's task groups, and so httpx, know Python's own eager factory and no other; uvloop takes
+# that one from Python 3.13.3 on.
+KNOWN = [name for name in FACTORIES if name != "uvloop-eager"]
+
+pytestmark = [
+    pytest.mark.usefixtures("configure"),
+    pytest.mark.parametrize("runner", KNOWN, indirect=True),
+]
 
 
 async def use_all(url, upstream):
