@@ -22,20 +22,20 @@ PUBLIC = "127.0.0.2"
 
 
 @pytest.fixture
-async def public(configure):
-    """A server whose address counts as public."""
-    server = Upstream(PUBLIC).start()
-    configure(PUBLIC_ALLOW=[f"{PUBLIC}/32"], PUBLIC_PORTS=[server.port], RETRIES=0)
+def private():
+    """A server at a private address, on the port of the public one."""
+    server = Upstream("127.0.0.1").start()
     yield server
-    await http.aclose()
     server.stop()
 
 
 @pytest.fixture
-def private(public):
-    """One that is private, on the same port."""
-    server = Upstream("127.0.0.1", public.port).start()
+async def public(configure, private):
+    """A server whose address counts as public."""
+    server = Upstream(PUBLIC, private.port).start()
+    configure(PUBLIC_ALLOW=[f"{PUBLIC}/32"], PUBLIC_PORTS=[server.port], RETRIES=0)
     yield server
+    await http.aclose()
     server.stop()
 
 

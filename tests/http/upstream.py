@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import ssl
 import threading
 import time
@@ -60,6 +61,9 @@ class Upstream:
         return [seen.path for seen in self.requests]
 
     def start(self) -> Upstream:
+        """Begin to serve. Raises `OSError` if somebody else has the port."""
+        self._socket = socket.create_server((self.host, self.port), backlog=200)
+        self.port = self._socket.getsockname()[1]
         self._thread.start()
         assert self._ready.wait(DEADLINE_S)
         return self
@@ -77,9 +81,8 @@ class Upstream:
         self._loop = asyncio.get_running_loop()
         self._end, self._released = asyncio.Event(), asyncio.Event()
         server = await asyncio.start_server(
-            self._connection, self.host, self.port, ssl=self._tls, backlog=200
+            self._connection, sock=self._socket, ssl=self._tls, backlog=200
         )
-        self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
         server.close()
