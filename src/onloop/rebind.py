@@ -23,6 +23,7 @@ from django.apps import apps
 
 from onloop import bridge, taskfactory
 from onloop.asgi.places import place_of, session_runs_in_thread
+from onloop.cache import places as cache_places
 from onloop.channels import consumers
 from onloop.db import leaving, queryset, receivers, scope, transaction
 from onloop.files import blocks, filesystem, methods, uploads
@@ -67,7 +68,7 @@ def adapt_method_mode(
 def by_session_store(
     func: Callable[..., Any], *, thread_sensitive: bool = True
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Sessions in the database or in cookies run on the loop, others in a thread."""
+    """Sessions in the database, caches or cookies run on the loop, others in a thread."""
     store = getattr(func, "__self__", None)
     if not session_runs_in_thread(store):
         return on_loop(func)
@@ -222,12 +223,16 @@ TABLE: tuple[Binding, ...] = (
         "django.contrib.sessions.backends.base", "sync_to_async", by_session_store, "depends",
         app="django.contrib.sessions",
     ),
-    # Hashing a password is CPU work; caches and files block; tasks are as their backend says.
+    # Caches run on the loop or in threads, by what they are.
+    Binding("django.core.cache.backends.base", "sync_to_async", cache_places.sync_to_async,
+            "depends"),
+    Binding("django.core.cache", "CacheHandler.create_connection",
+            cache_places.create_connection, "ours"),
+    # Hashing a password is CPU work; files block; tasks are as their backend says.
     *_sites("thread", "django.contrib.auth", "django.contrib.auth.hashers",
             app=_AUTH, since=(6, 0)),
     *_sites("thread", "django.contrib.staticfiles.handlers", app="django.contrib.staticfiles"),
-    *_sites("thread", "django.core.cache.backends.base", "django.core.handlers.asgi",
-            "django.test.client"),
+    *_sites("thread", "django.core.handlers.asgi", "django.test.client"),
     *_sites("thread", "django.tasks.base", "django.tasks.backends.base", since=(6, 0)),
     # Files: what asks a disk hops into a thread in a bridge.
     *_file_methods(),

@@ -59,15 +59,17 @@ def function_runs_in_thread(function: Callable[..., Any]) -> bool:
 def session_runs_in_thread(store: Any) -> bool:
     """Decide whether a session, or a class of sessions, is read and saved in a thread.
 
-    Those in the database or in cookies are not; what others wait for (a cache, files) blocks.
+    Those in the database, in a cache (which leaves the loop by itself where it blocks) or in
+    cookies are not; what others wait for (files) blocks.
     """
-    from django.contrib.sessions.backends import base, cached_db, db, signed_cookies  # noqa: PLC0415
+    from django.contrib.sessions.backends import base, cache, db, signed_cookies  # noqa: PLC0415
 
     kind = store if isinstance(store, type) else type(store)
     if not issubclass(kind, base.SessionBase):
         return False
-    quick = issubclass(kind, db.SessionStore | signed_cookies.SessionStore)
-    return not quick or issubclass(kind, cached_db.SessionStore)
+    return not issubclass(
+        kind, cache.SessionStore | db.SessionStore | signed_cookies.SessionStore
+    )
 
 
 def mark_of(view: Callable[..., Any]) -> Place | None:

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from onloop.testing import sessions
 from onloop.testing.proxy import FaultProxy
-from onloop.testing.readings import Leak, Reading, temporary_folder
+from onloop.testing.readings import Leak, Reading, idle_caches, temporary_folder
 
 POLL_S = 0.02
 
@@ -144,7 +144,7 @@ class LeakLedger:
                 yield from sessions.server_leaks(alias, before, self._ask(alias), held)
         yield from reading.new_waits(FaultProxy.loops())
         yield from reading.new_threads()
-        allowed = frozenset(held.descriptors | FaultProxy.descriptors())
+        allowed = frozenset(held.descriptors | FaultProxy.descriptors() | idle_caches())
         yield from reading.new_descriptors(allowed, held.files)
         yield from reading.new_files()
 

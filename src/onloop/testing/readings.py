@@ -225,6 +225,12 @@ def descriptors() -> dict[int, str]:
     return found
 
 
+def idle_caches() -> frozenset[int]:
+    """Connections of caches, which stay open as those of a pool do."""
+    clients = sys.modules.get("onloop.cache.clients")  # not loaded for this
+    return frozenset() if clients is None else clients.descriptors()
+
+
 def _describe_descriptor(number: int, target: str) -> str:
     if target.startswith("socket:"):
         try:

@@ -13,13 +13,13 @@ import logging
 import math
 import time
 
-from asgiref.sync import sync_to_async
 from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from onloop import conf
+from onloop.cache.places import sync_to_async
 
 logger = logging.getLogger("onloop.tokens")
 
@@ -83,7 +83,7 @@ async def _aincr(key: str) -> int:
     # Django 5.2's own `aincr` reads and writes in two steps, even where the cache can do it in
     # one: of failures that come at once, it counts one.
     if getattr(cache.aincr, "__func__", None) is BaseCache.aincr:
-        return await sync_to_async(cache.incr, thread_sensitive=True)(key)
+        return await sync_to_async(cache.incr)(key)
     return await cache.aincr(key)
 
 
