@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from django.core.cache.backends import redis as stock
@@ -29,7 +29,7 @@ _stock_clients: dict[Hashable, Any] = {}
 
 
 def _where_it_runs(method: F) -> F:
-    """Wait on the loop inside a bridge, block elsewhere, refuse to block a running loop."""
+    """Wait on the loop inside a bridge, block elsewhere, refuse to block a loop."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -38,9 +38,9 @@ def _where_it_runs(method: F) -> F:
             return bridge.await_(getattr(self, f"a{name}")(*args, **kwargs))
         if running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
             raise SynchronousOnlyOperation(
-                f"You cannot call this from an async context: cache.{name}() runs on an event "
-                f"loop here, outside a bridge, and would block it. Use `await cache.a{name}()`, "
-                "or run synchronous code with `await onloop.bridge.run(function, ...)`."
+                f"You cannot call this from an async context: cache.{name}() is called on an "
+                f"event loop, outside a bridge, and would block it. Use `await "
+                f"cache.a{name}()`, or run synchronous code with `await onloop.bridge.run(function, ...)`."
             )
         return method(self, *args, **kwargs)
 
@@ -56,6 +56,11 @@ class RedisCache(stock.RedisCache):
     Raises what redis-py raises (`redis.exceptions.ConnectionError`, `TimeoutError`) where Redis
     does not answer, and `ImproperlyConfigured` where the package is missing.
     """
+
+    # Django's own, which its stubs do not name.
+    _class: Any
+    _servers: Sequence[str]
+    _options: dict[str, Any]
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         try:
@@ -194,9 +199,8 @@ class RedisCache(stock.RedisCache):
         }
         expiry = self.get_backend_timeout(timeout)
         if expiry is None:
-            await self._ask(
-                ("MSET", *(part for item in made.items() for part in item)), write=True
-            )
+            flat = (part for item in made.items() for part in item)
+            await self._ask(("MSET", *flat), write=True)
         elif expiry == 0:
             await self._ask(("DEL", *made), write=True)
         else:
@@ -212,7 +216,7 @@ class RedisCache(stock.RedisCache):
         if made:
             await self._ask(("DEL", *made), write=True)
 
-    async def aclear(self) -> bool:
+    async def aclear(self) -> bool:  # type: ignore[override] # as Django's `clear`
         return bool((await self._ask(("FLUSHDB",), write=True))[0])
 
     # --- one computes, others wait ----------------------------------------------------------
@@ -269,7 +273,7 @@ class RedisCache(stock.RedisCache):
     clear = _where_it_runs(stock.RedisCache.clear)
 
 
-def _set(key: str, value: Any, expiry: int | None) -> tuple[Any, ...]:
+def _set(key: str, value: Any, expiry: Any) -> tuple[Any, ...]:
     return ("SET", key, value) if expiry is None else ("SET", key, value, "EX", expiry)
 
 

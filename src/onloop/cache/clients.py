@@ -34,7 +34,7 @@ class _Lanes:
         self._opening: asyncio.Task[Any] | None = None
 
     def best(self) -> Lane | None:
-        """The connection with the fewest answers to come; see to another where all have many."""
+        """The one with the fewest answers to come; where all have many, open another."""
         found: Lane | None = None
         for lane in self.open:
             if not lane.is_usable():

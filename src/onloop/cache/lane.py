@@ -6,7 +6,7 @@ cancelled leaves its place, and the answer that comes for it is read and dropped
 reads or writes the socket itself, so none can leave an answer behind for the next one.
 
 redis-py opens the connection (TLS, passwords, databases, unix sockets), packs commands and
-parses answers. What is not used of it is its pool, in which a connection belongs to one command.
+parses answers. Its pool, in which a connection belongs to one command, is not used.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ async def open_lane(
     connection = make()
     try:
         async with asyncio.timeout(connect_s):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
         return Lane(connection, answer_s, place)
     except TimeoutError as exc:
         abort(connection)

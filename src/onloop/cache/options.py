@@ -80,7 +80,7 @@ def _seconds(name: str, value: Any) -> float:
     seconds = TIMEOUT_S if value is None else float(value)
     if seconds <= 0:
         raise ImproperlyConfigured(
-            f"OPTIONS[{name!r}] of a cache has to be a number of seconds above 0, not {value!r}."
+            f"OPTIONS[{name!r}] of a cache has to be seconds, more than 0, not {value!r}."
         )
     return seconds
 

@@ -56,7 +56,8 @@ def create_connection(self: CacheHandler, alias: str) -> BaseCache:
     """`CacheHandler.create_connection`: a cache that blocks leaves the loop by itself."""
     cache = _create_connection(self, alias)
     if isinstance(cache, BaseCache) and not runs_on_loop(cache):  # type: ignore[redundant-expr]
-        cache.__class__ = _off_the_loop(type(cache))
+        kind: Any = type(cache)
+        cache.__class__ = _off_the_loop(kind)
     return cache
 
 

@@ -83,7 +83,8 @@ async def _aincr(key: str) -> int:
     # Django 5.2's own `aincr` reads and writes in two steps, even where the cache can do it in
     # one: of failures that come at once, it counts one.
     if getattr(cache.aincr, "__func__", None) is BaseCache.aincr:
-        return await sync_to_async(cache.incr)(key)
+        count: int = await sync_to_async(cache.incr)(key)
+        return count
     return await cache.aincr(key)
 
 
