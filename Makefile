@@ -112,6 +112,11 @@ bench: $(VENV)/.installed-bench ## measure against stock Django and others
 conformance: $(VENV)/.installed-conformance ## Django's own tests: DB=, LABELS=, HANDLER=1
 	$(VENV)/bin/python -m conformance --db=$(DB) $(if $(HANDLER),--handler) $(ARGS) $(LABELS)
 
+.PHONY: conformance-cache
+conformance-cache: $(VENV)/.installed-conformance ## Django's tests of caches, on Redis: DB=
+	$(VENV)/bin/python -m conformance --db=$(DB) --cache=bridge $(ARGS)
+	$(VENV)/bin/python -m conformance --db=$(DB) --cache=outside $(ARGS)
+
 .PHONY: conformance-database
 conformance-database: $(VENV)/.installed-conformance ## the labels about databases, on all
 	$(VENV)/bin/python -m conformance --db=sqlite $(ARGS) database

@@ -24,6 +24,8 @@ def main() -> int:
     options = _options()
     if options.channels is not None:
         tests = suite.channels(options.channels)
+    elif options.cache is not None:
+        tests = suite.caches(outside=options.cache == "outside")
     else:
         make = suite.rest_frameworks if options.drf else suite.djangos
         tests = make(handler=options.handler)
@@ -92,6 +94,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--drf", action="store_true", help="Django REST framework's tests")
     parser.add_argument(
         "--channels", type=Path, metavar="FOLDER", help="the tests of a checkout of Channels"
+    )
+    parser.add_argument(
+        "--cache",
+        choices=("bridge", "outside"),
+        help="Django's tests of caches, on Redis: Onloop's cache in a bridge, or outside of one",
     )
     parser.add_argument("--jobs", type=int, default=2, help="labels at a time (2)")
     parser.add_argument(

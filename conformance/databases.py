@@ -1,17 +1,20 @@
-"""The databases that the tests run on: a server of our own, or files in memory."""
+"""The databases that the tests run on: a server of our own, or files in memory. And a Redis."""
 
 from __future__ import annotations
 
 import sqlite3
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from conformance.suite import Suite
 from tests.postgres import PostgresServer
+from tests.redis import RedisServer
 
 # Labels that make test databases once more, and would be asked whether to overwrite a file.
 IN_MEMORY = {"test_runner"}
@@ -71,6 +74,20 @@ class Databases:
                 settings.update(HOST=place.socket_dir, PORT=place.port, USER="postgres")
             made[alias] = settings
         return made
+
+
+@contextmanager
+def redis_for(suite: Suite) -> Iterator[str]:
+    """The address of a Redis for tests of caches, "" for others."""
+    if not suite.kind.startswith("cache"):
+        yield ""
+        return
+    server = RedisServer()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.close()
 
 
 def system_binaries() -> Path | None:

@@ -35,6 +35,7 @@ class Job:
     engine: str  # "onloop" or "stock"
     databases: dict[str, dict[str, object]]
     left_out: tuple[str, ...] = ()  # tests
+    redis: str = ""  # its address, for those of caches
 
 
 @dataclass
@@ -77,6 +78,8 @@ def _run_once(job: Job, outcome: Outcome, left_out: list[str]) -> str | None:
         "CONFORMANCE_ENGINE": job.engine,
         "CONFORMANCE_EVENTS": str(events),
         "CONFORMANCE_HANDLER": "1" if job.suite.kind.endswith("handler") else "",
+        "CONFORMANCE_OUTSIDE": "1" if job.suite.kind.endswith("outside") else "",
+        "CONFORMANCE_REDIS": job.redis,
         "CONFORMANCE_LEAVE_OUT": json.dumps(left_out),
         "PYTHONPATH": str(job.source),
         "TMPDIR": str(folder / "tmp"),

@@ -22,10 +22,12 @@ if it passes on Django's backend and not on Onloop's. In a run called `handler-.
 handler stands where Django's `ASGIHandler` and the handler of its `AsyncClient` do. In one
 called `drf-...` it is Django REST framework's suite, whose views all run on the loop; in
 `drf-handler-...` what its test clients send goes through Onloop's handler, as from a server.
-In one called `channels-...` it is Channels' suite, with the bindings for consumers in place.
+In one called `channels-...` it is Channels' suite, with the bindings for consumers in place. In
+one called `cache-...` `onloop.cache.RedisCache` stands where Django's Redis cache does, in
+`cache-outside-...` outside of any bridge.
 
 Not run: `gis_tests`, which want GeoDjango's libraries, and what Django skips without a browser,
-memcached, Selenium or Redis. Tests that fail on Django's own backend here (for root, folders
+memcached or Selenium, or, but for `cache-...`, without Redis. Tests that fail on Django's own backend here (for root, folders
 are never read-only) are not compared.
 """
 

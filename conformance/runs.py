@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import django
 
 from conformance import known
-from conformance.databases import Databases
+from conformance.databases import Databases, redis_for
 from conformance.jobs import Job, Outcome, run
 from conformance.store import Cache, Summary, frozen_source, source
 from conformance.suite import Suite
@@ -40,7 +40,11 @@ class Run:
         left_out = tuple(line.test for line in expected if line.cause == "out")
         cache = Cache(f"{self.suite.version}-django-{version}", self.name)
         summary = Summary(f"django-{release}-{self.name}")
-        with frozen_source() as frozen, Databases(self.database) as databases:
+        with (
+            frozen_source() as frozen,
+            Databases(self.database) as databases,
+            redis_for(self.suite) as redis,
+        ):
             slots: queue.Queue[int] = queue.Queue()
             for slot in range(self.jobs):
                 slots.put(slot)
@@ -58,7 +62,7 @@ class Run:
                         return kept
                 settings = databases.settings(engine, label.partition(".")[0], slot)
                 out = left_out if engine == "onloop" else ()
-                outcome = run(Job(self.suite, frozen, label, engine, settings, out))
+                outcome = run(Job(self.suite, frozen, label, engine, settings, out, redis))
                 if whole:
                     cache.put(engine, outcome, fingerprints[engine])
                 return outcome

@@ -46,7 +46,9 @@ HANDLER = """
 class Suite:
     """Tests of one distribution, and the script that runs a label of them."""
 
-    kind: str  # "" for Django's on its own, "handler", "drf", "drf-handler", "channels"
+    # "" for Django's on its own, "handler", "drf", "drf-handler", "channels", "cache", and
+    # "cache-outside"
+    kind: str
     version: str  # "django-6.1.3"
     folder: Path
     script: str
@@ -72,6 +74,14 @@ def djangos(*, handler: bool) -> Suite:
         tuple(labels),
         tuple(every),
     )
+
+
+def caches(*, outside: bool) -> Suite:
+    """Django's tests of caches, with a Redis, in a bridge or `outside` of one."""
+    tests = djangos(handler=False)
+    kind = "cache-outside" if outside else "cache"
+    labels = ("cache",)
+    return Suite(kind, tests.version, tests.folder, tests.script, labels, labels)
 
 
 def rest_frameworks(*, handler: bool) -> Suite:

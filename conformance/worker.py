@@ -3,7 +3,8 @@
     python worker.py TESTS LABEL [LABEL ...]
 
 TESTS is the folder of Django's `runtests.py`. `CONFORMANCE_ENGINE` is "onloop" (everything, the
-making of test databases included, runs in one bridge of one task of a running loop) or "stock".
+making of test databases included, runs in one bridge of one task of a running loop, unless
+`CONFORMANCE_OUTSIDE` is set) or "stock".
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def run(tests: Path, labels: list[str]) -> None:
             from conformance.handler import serve_by_onloop
 
             serve_by_onloop()
+        if os.environ["CONFORMANCE_REDIS"]:
+            from conformance.cache import cache_by_onloop
+
+            cache_by_onloop()
     runtests.get_runner = lambda settings: RecordingRunner
     options: dict[str, Any] = dict.fromkeys(
         ("failfast", "keepdb", "reverse", "debug_sql", "pdb", "buffer", "timing", "shuffle"),
@@ -48,7 +53,7 @@ def run(tests: Path, labels: list[str]) -> None:
 
 def here_or_in_a_bridge(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call `function`; on a running loop, inside a bridge, where Onloop is judged."""
-    if os.environ["CONFORMANCE_ENGINE"] != "onloop":
+    if os.environ["CONFORMANCE_ENGINE"] != "onloop" or os.environ["CONFORMANCE_OUTSIDE"]:
         return function(*args, **kwargs)
 
     from onloop import bridge

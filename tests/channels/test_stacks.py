@@ -139,8 +139,8 @@ def places(monkeypatch):
     [
         (DATABASE, "loop"),
         (COOKIES, "loop"),
-        (CACHE, "thread"),
-        (CACHED_DB, "thread"),
+        (CACHE, "loop"),
+        (CACHED_DB, "loop"),
         (FILE, "thread"),
     ],
 )
@@ -167,7 +167,7 @@ class SavesSession(AsyncHttpConsumer):
         await self.send_response(200, b"saved")
 
 
-@pytest.mark.parametrize(("engine", "place"), [(DATABASE, "loop"), (CACHE, "thread")])
+@pytest.mark.parametrize(("engine", "place"), [(DATABASE, "loop"), (FILE, "thread")])
 async def test_a_session_is_saved_where_it_is_read(db_clean, places, engine, place):
     with override_settings(SESSION_ENGINE=engine):
         application = SessionMiddlewareStack(SavesSession.as_asgi())

@@ -40,7 +40,8 @@ def _where_it_runs(method: F) -> F:
             raise SynchronousOnlyOperation(
                 f"You cannot call this from an async context: cache.{name}() is called on an "
                 f"event loop, outside a bridge, and would block it. Use `await "
-                f"cache.a{name}()`, or run synchronous code with `await onloop.bridge.run(function, ...)`."
+                f"cache.a{name}()`, or run synchronous code with `await "
+                "onloop.bridge.run(function, ...)`."
             )
         return method(self, *args, **kwargs)
 
