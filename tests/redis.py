@@ -10,6 +10,7 @@ that pipe, so the server goes when the run does, however that ends.
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.installed import is_missing
-from tests.postgres import ROOT, ServerFailed, free_port
+from tests.postgres import ROOT, ServerFailed
 
 START_TIMEOUT_S = 30
 SMALL = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--databases", "1")
@@ -40,17 +41,33 @@ def executable() -> str:
     )
 
 
+def _lasting_port() -> int:
+    """A free port that no outgoing connection is given while the server is stopped.
+
+    Those get one of `net.ipv4.ip_local_port_range`, which begins at 32768.
+    """
+    while True:
+        port = random.randint(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as it:
+            it.bind(("127.0.0.1", port))
+            return port
+
+
 class RedisServer:
     """One server on a port of its own; what it holds is gone when it stops."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="onloop-redis-"))
-        self.port = free_port()
+        self.port = _lasting_port()
         self._keeper: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._keeper is not None
 
     def start(self) -> None:
         """Returns when it answers. Raises `ServerFailed`."""

@@ -33,6 +33,16 @@ def settings(location: str | list[str], **others: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
+def redis_server(_redis: RedisServer) -> RedisServer:
+    """The run's Redis, empty and without a client; started anew only if a test has stopped it."""
+    if not _redis.running:
+        _redis.start()
+    told(_redis.port, "FLUSHALL")
+    told(_redis.port, "CLIENT", "KILL", "TYPE", "normal")
+    return _redis
+
+
+@pytest.fixture
 def configure() -> Iterator[Callable[..., Any]]:
     """`configure(url, OPTIONS={...})`: the `default` cache of these settings."""
     overrides: list[override_settings] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import threading
 
@@ -15,8 +14,9 @@ import onloop
 from onloop import bridge
 from onloop.cache import clients, options
 from onloop.cache.backend import RedisCache
+from onloop.testing import LeakLedger
 from tests.cache.conftest import all_answered, client, in_time, lanes, told
-from tests.fresh import python
+from tests.fresh import project, python
 from tests.loops import LOOPS
 
 
@@ -44,7 +44,7 @@ async def test_what_is_asked_at_once_travels_on_few_connections(cache, redis_ser
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_max_connections_is_the_limit(redis_server, configure, limit):
     cache = configure(redis_server.url, OPTIONS={"max_connections": limit})
-    for _ in range(5):
+    for _ in range(20):
         await asyncio.gather(*(cache.aset(str(n), n) for n in range(200)))
     assert len(lanes()) == limit
     assert connected(redis_server.port) == limit
@@ -76,35 +76,48 @@ async def test_the_first_server_is_written_the_others_are_read(redis_server, con
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_each_loop_has_its_own_and_closes_them(cache, redis_server, name, leak_ledger):
+def test_each_loop_has_its_own_and_closes_them(cache, redis_server, name):
     async def work():
         await cache.aset("a", 1)
         return await asyncio.gather(*(cache.aget("a") for _ in range(50)))
 
-    for _ in range(3):
+    def run():
         with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
             assert runner.run(work()) == [1] * 50
             assert runner.run(work()) == [1] * 50
             assert connected(redis_server.port) >= 1
+
+    run()
+    with LeakLedger():  # uvloop's first loop leaves a pipe
+        run()
+        run()
     assert clients._clients == {}
     assert connected(redis_server.port) == 0
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_a_loop_that_just_ends_is_forgotten(cache, name):
-    loop = LOOPS[name]()
-    loop.run_until_complete(cache.aset("a", 1))
-    loop.close()
-    del loop
+def test_a_loop_that_just_ends_is_forgotten(redis_server, name):
+    # In a process that does not mind warnings: such a loop leaves its transports to the
+    # collector, and uvloop never ends where a warning about that is an error.
+    said = project(
+        f"""
+        import asyncio, uvloop, warnings
+        warnings.simplefilter("ignore")
+        from onloop.cache import RedisCache, clients
+        cache = RedisCache({redis_server.url!r}, {{}})
+        loop = {name}.new_event_loop()
+        loop.run_until_complete(cache.aset("a", 1))
+        loop.close()
 
-    async def later():
-        assert await cache.aget("a") == 1
-        assert list(clients._clients) == [asyncio.get_running_loop()]
+        async def later():
+            assert await cache.aget("a") == 1
+            assert list(clients._clients) == [asyncio.get_running_loop()]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warnings.warn", lambda *args, **kwargs: None)  # "unclosed transport"
         asyncio.run(later())
-        gc.collect()
+        print(clients._clients)
+        """
+    )
+    assert said == "{}"
 
 
 async def test_closing_opens_again_when_somebody_asks(cache, redis_server):
