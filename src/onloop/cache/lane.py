@@ -72,6 +72,7 @@ class Lane:
         self._place = place
         self._waiting: deque[Call] = deque()
         self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._reading: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._broken = False
@@ -105,7 +106,8 @@ class Lane:
         Raises redis' own `ConnectionError` or `TimeoutError` if they do not come. Whoever is
         cancelled here disturbs nobody else.
         """
-        if self._writer.transport.get_write_buffer_size() > HIGH_WATER:
+        while self._unsent_bytes + self._writer.transport.get_write_buffer_size() > HIGH_WATER:
+            self._send()
             await self._drain()
         return await self.begin(commands)
 
@@ -128,6 +130,7 @@ class Lane:
             if not self._unsent:
                 self._loop.call_soon(self._send, context=contextvars.Context())
             self._unsent += packed
+            self._unsent_bytes += sum(map(len, packed))
         if self._reading is None:
             self._reading = background(self._loop, self._read(), f"read from {self._place}")
         if self._timer is None:
@@ -136,7 +139,8 @@ class Lane:
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
-        if not self._broken:
+        self._unsent_bytes = 0
+        if unsent and not self._broken:
             self._writer.write(b"".join(unsent))
 
     async def _drain(self) -> None:
@@ -198,6 +202,7 @@ class Lane:
         waiting = list(self._waiting)
         self._waiting.clear()
         self._unsent = []
+        self._unsent_bytes = 0
         if self._loop.is_closed():
             return  # and with it whoever waits
         for call in waiting:
