@@ -98,7 +98,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--cache",
         choices=("bridge", "outside"),
-        help="Django's tests of caches, on Redis: Onloop's cache in a bridge, or outside of one",
+        help="Django's tests of caches, on Redis, with Onloop's in a bridge or outside of one",
     )
     parser.add_argument("--jobs", type=int, default=2, help="labels at a time (2)")
     parser.add_argument(

@@ -27,8 +27,8 @@ one called `cache-...` `onloop.cache.RedisCache` stands where Django's Redis cac
 `cache-outside-...` outside of any bridge.
 
 Not run: `gis_tests`, which want GeoDjango's libraries, and what Django skips without a browser,
-memcached or Selenium, or, but for `cache-...`, without Redis. Tests that fail on Django's own backend here (for root, folders
-are never read-only) are not compared.
+memcached or Selenium, or, but for `cache-...`, without Redis. Tests that fail on Django's own
+backend here (for root, folders are never read-only) are not compared.
 """
 
 

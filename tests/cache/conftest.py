@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from django.core.cache import caches
 from django.test import override_settings
 
 from onloop.cache import clients
+from onloop.cache.backend import _stock_clients
 from onloop.testing import FaultProxy
-from tests.asgi.conftest import started_threads  # noqa: F401 - a fixture
+from tests.asgi.conftest import project, started_threads  # noqa: F401 - fixtures
 from tests.loops import until
 from tests.redis import RedisServer
 
@@ -34,7 +37,7 @@ def settings(location: str | list[str], **others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def redis_server(_redis: RedisServer) -> RedisServer:
-    """The run's Redis, empty and without a client; started anew only if a test has stopped it."""
+    """The run's Redis, empty and without a client; started anew if a test has stopped it."""
     if not _redis.running:
         _redis.start()
     told(_redis.port, "FLUSHALL")
@@ -69,6 +72,14 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
     """A network in front of Redis that fails on demand."""
     with FaultProxy("127.0.0.1", redis_server.port) as proxy:
         yield proxy
+
+
+def close_django_s() -> None:
+    """Close the connections that Django's own caches leave to the collector."""
+    ours = {id(pool) for each in _stock_clients.values() for pool in each._pools.values()}
+    for thing in gc.get_objects():
+        if type(thing) is redis.ConnectionPool and id(thing) not in ours:
+            thing.disconnect()
 
 
 def client() -> clients.Client:

@@ -12,7 +12,7 @@ from django.core.cache.backends.base import BaseCache
 from redis.exceptions import ResponseError
 
 from onloop import bridge
-from tests.cache.conftest import told
+from tests.cache.conftest import close_django_s, told
 
 VALUES = [
     *(0, 7, -3, 2**70, True, None, 1.5, "", "text", "7", b"\x00\xff\r\n", "ü" * 9000),
@@ -22,7 +22,8 @@ VALUES = [
 
 @pytest.fixture
 def djangos(cache):
-    return caches["django"]
+    yield caches["django"]
+    close_django_s()
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])

@@ -5,8 +5,9 @@ and for the servers that it starts: `ONLOOP_TEST_DB` ("postgresql" or "sqlite") 
 one, `ONLOOP_TEST_HOST` and `ONLOOP_TEST_PORT`, for the other `ONLOOP_TEST_FOLDER`. A test that
 starts a server of its own may add `ONLOOP_TEST_DATABASE_OPTIONS`, JSON that becomes the OPTIONS
 of `default`, `ONLOOP_TEST_ONLOOP`, JSON that becomes the setting ONLOOP, and
-`ONLOOP_TEST_SITE`, JSON with ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS, and `ONLOOP_TEST_LAYER`,
-JSON that becomes the channel layer.
+`ONLOOP_TEST_SITE`, JSON with ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS, `ONLOOP_TEST_LAYER`,
+JSON that becomes the channel layer, and `ONLOOP_TEST_CACHE`, JSON that becomes the default
+cache, with `ONLOOP_TEST_SESSIONS`, the name of the sessions' engine.
 """
 
 import json
@@ -99,6 +100,11 @@ if options := os.environ.get("ONLOOP_TEST_DATABASE_OPTIONS"):
 ONLOOP = json.loads(os.environ.get("ONLOOP_TEST_ONLOOP", "{}"))
 _layer = {"BACKEND": "onloop.channels.layers.InMemoryChannelLayer"}
 CHANNEL_LAYERS = {"default": json.loads(os.environ.get("ONLOOP_TEST_LAYER", "null")) or _layer}
+if cache := os.environ.get("ONLOOP_TEST_CACHE"):
+    CACHES = {"default": json.loads(cache)}
+SESSION_ENGINE = "django.contrib.sessions.backends." + os.environ.get(
+    "ONLOOP_TEST_SESSIONS", "db"
+)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tables straight from the models: running every migration of Django would cost a second per
 # run and says nothing about the engine that the tests of it do not.
