@@ -92,7 +92,7 @@ async def every_method(cache):
         with pytest.raises(ValueError, match="nothing"):
             await missing
     await cache.aset("text", "text")
-    with pytest.raises(ResponseError):
+    with pytest.raises((ResponseError, TypeError)):  # Django 5.2 adds by itself, in `aincr`
         await cache.aincr("text")
     seen.append(bool(await cache.aclear()))
     seen.append(await cache.aget("a"))
