@@ -58,7 +58,7 @@ def test_the_extras_have_the_names_that_are_documented():
 
 def test_the_extras_of_parts_to_come_require_nothing():
     requirements = metadata("django-onloop").get_all("Requires-Dist") or []
-    for extra in ("redis", "celery"):
+    for extra in ("celery",):
         assert not [line for line in requirements if re.search(rf"extra == .{extra}\b", line)]
 
 

@@ -250,7 +250,7 @@ def test_under_djangos_own_async_handler_a_sync_view_runs_where_it_would_under_o
     assert thread == str(threading.get_ident())
 
 
-STORES = {db: True, signed_cookies: True, cached_db: False, cache: False, file: False}
+STORES = {db: True, signed_cookies: True, cached_db: True, cache: True, file: False}
 each_store = pytest.mark.parametrize(
     ("backend", "on_loop"),
     STORES.items(),
