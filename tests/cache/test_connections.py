@@ -17,7 +17,7 @@ from onloop.cache.backend import RedisCache
 from onloop.testing import LeakLedger
 from tests.cache.conftest import all_answered, client, in_time, lanes, told
 from tests.fresh import project, python
-from tests.loops import LOOPS
+from tests.loops import LOOPS, steps
 
 
 def connected(port):
@@ -127,6 +127,29 @@ async def test_closing_opens_again_when_somebody_asks(cache, redis_server):
     assert connected(redis_server.port) == 1
 
 
+async def test_the_lifespan_closes_them(cache, redis_server):
+    from onloop.asgi import get_asgi_application
+
+    messages = ["lifespan.startup", "lifespan.shutdown"]
+    sent = []
+
+    async def receive():
+        message = messages.pop(0)
+        if message == "lifespan.shutdown":
+            await cache.aset("a", 1)
+            assert connected(redis_server.port) == 1
+        return {"type": message}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    await get_asgi_application()({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert clients._clients == {}
+    await steps()  # sockets are closed in the loop's next turn
+    assert connected(redis_server.port) == 0
+
+
 async def test_nothing_is_left_behind(cache, leak_ledger):
     await cache.aset("a", 1)
     await asyncio.gather(*(cache.aget("a") for _ in range(100)))
@@ -185,14 +208,15 @@ def test_a_fork_has_connections_of_its_own(cache, redis_server):
         with os.fdopen(reading, "rb") as pipe:
             said = await asyncio.to_thread(pipe.read)
         os.waitpid(pid, 0)
-        assert said == b"1 1 None"
+        assert said == b"1 1 None, loops: 1"
         assert await cache.aget("b") == 2
         assert len(lanes()) == 1
 
     async def child():
         first = await cache.aget("a")
         await cache.aset("b", 2)
-        return f"{first} {len(lanes())} {await cache.aget('c')}".encode()
+        seen = f"{first} {len(lanes())} {await cache.aget('c')}"
+        return f"{seen}, loops: {len(clients._clients)}".encode()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *args, **kwargs: None)  # forking with threads
