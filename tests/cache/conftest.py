@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 from django.core.cache import caches
+from django.core.cache.backends.redis import RedisCacheClient
 from django.test import override_settings
 
 from onloop.cache import clients
-from onloop.cache.backend import _stock_clients
 from onloop.testing import FaultProxy
 from tests.asgi.conftest import project, started_threads  # noqa: F401 - fixtures
 from tests.loops import until
@@ -46,6 +44,23 @@ def redis_server(_redis: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
+def closed_django_s(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes the connections that Django's own caches leave to the collector."""
+    made = []
+    make = RedisCacheClient.__init__
+
+    def noting(self: Any, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        make(self, *args, **kwargs)
+
+    monkeypatch.setattr(RedisCacheClient, "__init__", noting)
+    yield
+    for each in made:
+        for pool in each._pools.values():
+            pool.disconnect()
+
+
+@pytest.fixture
 def configure() -> Iterator[Callable[..., Any]]:
     """`configure(url, OPTIONS={...})`: the `default` cache of these settings."""
     overrides: list[override_settings] = []
@@ -72,14 +87,6 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
     """A network in front of Redis that fails on demand."""
     with FaultProxy("127.0.0.1", redis_server.port) as proxy:
         yield proxy
-
-
-def close_django_s() -> None:
-    """Close the connections that Django's own caches leave to the collector."""
-    ours = {id(pool) for each in _stock_clients.values() for pool in each._pools.values()}
-    for thing in gc.get_objects():
-        if type(thing) is redis.ConnectionPool and id(thing) not in ours:
-            thing.disconnect()
 
 
 def client() -> clients.Client:

@@ -19,7 +19,7 @@ from onloop import bridge
 from onloop.cache.places import runs_on_loop
 from tests.asgi.conftest import borrowed
 from tests.cache import blocking
-from tests.cache.conftest import BACKEND, DJANGOS, close_django_s
+from tests.cache.conftest import BACKEND, DJANGOS
 
 CORE = "django.core.cache.backends"
 OURS = "tests.cache.blocking"
@@ -37,7 +37,7 @@ PLACES = {
 
 
 @pytest.fixture(params=PLACES)
-def placed(request, db_clean, tmp_path, monkeypatch):
+def placed(request, db_clean, tmp_path, monkeypatch, closed_django_s):
     """A cache of each kind: its name, and the threads in which its own code has run."""
     backend = request.param
     location = request.node.name  # of memory, for those that are in it
@@ -60,8 +60,6 @@ def placed(request, db_clean, tmp_path, monkeypatch):
 
         monkeypatch.setattr(BaseCache, "make_key", noting)
         yield backend, threads
-        if backend == DJANGOS:
-            close_django_s()
         if location == "caches_of_tests":
             with connection.cursor() as cursor:
                 cursor.execute("DROP TABLE caches_of_tests")

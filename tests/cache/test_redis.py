@@ -12,7 +12,7 @@ from django.core.cache.backends.base import BaseCache
 from redis.exceptions import ResponseError
 
 from onloop import bridge
-from tests.cache.conftest import close_django_s, told
+from tests.cache.conftest import told
 
 VALUES = [
     *(0, 7, -3, 2**70, True, None, 1.5, "", "text", "7", b"\x00\xff\r\n", "ü" * 9000),
@@ -21,9 +21,8 @@ VALUES = [
 
 
 @pytest.fixture
-def djangos(cache):
-    yield caches["django"]
-    close_django_s()
+def djangos(cache, closed_django_s):
+    return caches["django"]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
