@@ -11,6 +11,7 @@ import threading
 
 import asgiref.sync
 import pytest
+import uvloop
 from django.utils.functional import SimpleLazyObject
 from greenlet import getcurrent
 
@@ -256,3 +257,24 @@ async def test_a_check_during_a_run_compares_with_the_start(ledger):
 def test_a_ledger_that_was_not_started_says_so():
     with pytest.raises(RuntimeError, match=r"call start\(\)"):
         LeakLedger().verify()
+
+
+def test_the_spare_descriptor_of_uvloop_is_no_leak():
+    async def speak():
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.close()
+
+    async def main():
+        async with LeakLedger(timeout_s=1):
+            await speak()
+        opened = []
+        with pytest.raises(Leaked, match="/dev/null"):
+            async with LeakLedger(timeout_s=AT_ONCE):
+                opened += [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+        for number in opened:
+            os.close(number)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -98,8 +98,12 @@ class Reading:
         # lock on the file by another one (closing any would lose that), and with a write-ahead
         # log that is always. So these tell something only once nobody has the file open.
         beside = {name + suffix for name in databases for suffix in _BESIDE_SQLITE}
+        spare = _spare_descriptors()
         for number, target in sorted(now.items()):
             if number in allowed or (number, target) in self._descriptors:
+                continue
+            if target == os.devnull and spare:
+                spare -= 1
                 continue
             if target in databases or target in beside:
                 continue
@@ -223,6 +227,15 @@ def descriptors() -> dict[int, str]:
         except FileNotFoundError:
             pass  # the one that the list was read through
     return found
+
+
+def _spare_descriptors() -> int:
+    """How many of the null device the running loop may keep.
+
+    From its first socket on, libuv keeps one for the day when there are no others left.
+    """
+    loop = asyncio._get_running_loop()
+    return int(type(loop).__module__.partition(".")[0] == "uvloop")
 
 
 def idle_caches() -> frozenset[int]:
