@@ -43,9 +43,9 @@ def redis_server(_redis: RedisServer) -> RedisServer:
     return _redis
 
 
-@pytest.fixture
-def closed_django_s(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes the connections that Django's own caches leave to the collector."""
+@pytest.fixture(autouse=True)
+def closed_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes what Django's client leaves to the collector, whichever cache has used it."""
     made = []
     make = RedisCacheClient.__init__
 

@@ -37,7 +37,7 @@ PLACES = {
 
 
 @pytest.fixture(params=PLACES)
-def placed(request, db_clean, tmp_path, monkeypatch, closed_django_s):
+def placed(request, db_clean, tmp_path, monkeypatch):
     """A cache of each kind: its name, and the threads in which its own code has run."""
     backend = request.param
     location = request.node.name  # of memory, for those that are in it

@@ -21,7 +21,7 @@ VALUES = [
 
 
 @pytest.fixture
-def djangos(cache, closed_django_s):
+def djangos(cache):
     return caches["django"]
 
 
