@@ -91,7 +91,7 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
 
 def client() -> clients.Client:
     """The only client of the running loop."""
-    (found,) = clients._clients[asyncio.get_running_loop()].values()
+    (found,) = clients._of_loop._made[asyncio.get_running_loop()].values()
     return found
 
 

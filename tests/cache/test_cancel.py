@@ -71,7 +71,7 @@ async def test_the_first_command_that_is_cancelled_while_it_connects(cache, canc
 def cache_has_client():
     from onloop.cache import clients
 
-    return asyncio.get_running_loop() in clients._clients
+    return asyncio.get_running_loop() in clients._of_loop._made
 
 
 async def test_of_those_who_wait_for_a_connection_one_is_cancelled(configure, proxy):

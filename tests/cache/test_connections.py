@@ -11,7 +11,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 
 import onloop
-from onloop import bridge
+from onloop import bridge, perloop
 from onloop.cache import clients, options
 from onloop.cache.backend import RedisCache
 from onloop.testing import LeakLedger
@@ -91,7 +91,7 @@ def test_each_loop_has_its_own_and_closes_them(cache, redis_server, name):
     with LeakLedger():  # uvloop's first loop leaves a pipe
         run()
         run()
-    assert clients._clients == {}
+    assert clients._of_loop._made == {}
     assert connected(redis_server.port) == 0
 
 
@@ -111,10 +111,10 @@ def test_a_loop_that_just_ends_is_forgotten(redis_server, name):
 
         async def later():
             assert await cache.aget("a") == 1
-            assert list(clients._clients) == [asyncio.get_running_loop()]
+            assert list(clients._of_loop._made) == [asyncio.get_running_loop()]
 
         asyncio.run(later())
-        print(clients._clients)
+        print(clients._of_loop._made)
         """
     )
     assert said == "{}"
@@ -122,7 +122,7 @@ def test_a_loop_that_just_ends_is_forgotten(redis_server, name):
 
 async def test_closing_opens_again_when_somebody_asks(cache, redis_server):
     await cache.aset("a", 1)
-    clients.close_clients(asyncio.get_running_loop())
+    await perloop.close_all()
     assert await cache.aget("a") == 1
     assert connected(redis_server.port) == 1
 
@@ -145,7 +145,7 @@ async def test_the_lifespan_closes_them(cache, redis_server):
 
     await get_asgi_application()({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert clients._clients == {}
+    assert clients._of_loop._made == {}
     await steps()  # sockets are closed in the loop's next turn
     assert connected(redis_server.port) == 0
 
@@ -216,7 +216,7 @@ def test_a_fork_has_connections_of_its_own(cache, redis_server):
         first = await cache.aget("a")
         await cache.aset("b", 2)
         seen = f"{first} {len(lanes())} {await cache.aget('c')}"
-        return f"{seen}, loops: {len(clients._clients)}".encode()
+        return f"{seen}, loops: {len(clients._of_loop._made)}".encode()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *args, **kwargs: None)  # forking with threads

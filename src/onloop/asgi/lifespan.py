@@ -13,7 +13,6 @@ from django.utils.module_loading import import_string
 
 from onloop import bridge, conf, perloop
 from onloop.asgi.admission import admission_of
-from onloop.cache.clients import close_clients
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
@@ -96,7 +95,7 @@ def start(stack: AsyncExitStack) -> None:
 
 
 def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
-    """Leave what `start` entered, in reverse order; close the loop's clients, pools and caches.
+    """Leave what `start` entered, in reverse order; close the loop's clients and its pools.
 
     With `wait`, requests end first, within `REQUESTS_S` seconds: uvicorn cancels those that
     take too long and says at once that this is the end, while they still roll back.
@@ -113,4 +112,3 @@ def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
                 bridge.await_(perloop.close_all())
             finally:
                 pools.drain_pools(loop)
-                close_clients(loop)

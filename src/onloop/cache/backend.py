@@ -96,12 +96,11 @@ class RedisCache(stock.RedisCache):
 
         return servers(self._servers, self._options)
 
-    async def _client(self) -> Client:
-        return await client_for(self._key, self._servers_on_loop)
+    def _client(self) -> Client:
+        return client_for(self._key, self._servers_on_loop)
 
     async def _ask(self, *commands: tuple[Any, ...], write: bool = False) -> list[Any]:
-        client = await self._client()
-        replies = await client.ask(*commands, write=write)
+        replies = await self._client().ask(*commands, write=write)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -255,8 +254,7 @@ class RedisCache(stock.RedisCache):
                 )
             return _as_sent(stored) if found is None else found
 
-        client = await self._client()
-        return serializer.loads(await client.flights.share(made, work))
+        return serializer.loads(await self._client().flights.share(made, work))
 
     # --- the synchronous side ---------------------------------------------------------------
 

@@ -7,12 +7,12 @@ loop and to the settings that they are made from.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onloop.cache.flights import Flights
+from onloop.perloop import PerLoop
 
 if TYPE_CHECKING:
     from onloop.cache.lane import Command, Lane
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 # Answers that are awaited on each connection, from which on another one is opened.
 CROWDED = 16
-
-_clients: dict[asyncio.AbstractEventLoop, dict[Hashable, Client]] = {}
-_closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
 
 class _Lanes:
@@ -128,19 +125,26 @@ class Client:
             lanes.close()
 
 
-async def client_for(key: Hashable, make: Callable[[], Sequence[Server]]) -> Client:
+Clients = dict[Hashable, Client]
+
+
+async def _close(mine: Clients) -> None:
+    for client in mine.values():
+        client.close()
+    mine.clear()
+    await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
+
+
+# Closed with the loop: by the lifespan, or the end of `asyncio.run`.
+_of_loop: PerLoop[Clients] = PerLoop("A cache on Redis", dict, _close)
+
+
+def client_for(key: Hashable, make: Callable[[], Sequence[Server]]) -> Client:
     """Return the running loop's client of a cache, made by `make` if there is none."""
-    loop = asyncio.get_running_loop()
-    try:
-        return _clients[loop][key]
-    except KeyError:
-        pass
-    client = Client(make())
-    _sweep()
-    _clients.setdefault(loop, {})[key] = client
-    if loop not in _closers:
-        closer = _closers[loop] = _close_with_loop(loop)
-        await anext(closer)
+    mine = _of_loop.get()
+    client = mine.get(key)
+    if client is None:
+        client = mine[key] = Client(make())
     return client
 
 
@@ -148,42 +152,7 @@ def descriptors() -> frozenset[int]:
     """The sockets of connections that are open, of all loops."""
     return frozenset(
         lane.fileno
-        for mine in list(_clients.values())
+        for mine in list(_of_loop._made.values())
         for client in list(mine.values())
         for lane in client.open_lanes()
     )
-
-
-def close_clients(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the connections of a loop; what is asked afterwards opens new ones."""
-    for client in _clients.pop(loop, {}).values():
-        client.close()
-
-
-async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
-    """Stay suspended until `asyncio.run` shuts the loop's async generators down."""
-    try:
-        yield
-    finally:
-        _closers.pop(loop, None)
-        close_clients(loop)
-        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
-
-
-def _sweep() -> None:
-    """Forget loops that ended without shutting their generators down."""
-    for loop in [loop for loop in list(_clients) if loop.is_closed()]:
-        _closers.pop(loop, None)
-        close_clients(loop)
-
-
-def _forget() -> None:
-    """In a forked child: its parent's connections are not its own, not even to close."""
-    _inherited.append((dict(_clients), dict(_closers)))
-    _clients.clear()
-    _closers.clear()
-
-
-# What a fork took over; kept, because a finaliser would speak to the parent's servers.
-_inherited: list[Any] = []
-os.register_at_fork(after_in_child=_forget)
