@@ -1,8 +1,8 @@
 """How late an event loop is, and what of that it has to answer for itself.
 
-Others may have the processor when the loop wants it. So each look notes the process's own time
-as well, all of its threads together: no more of the lag than that can be its own doing. What the
-garbage collector takes, which holds every thread, is noted too.
+Others may have the processor when the loop wants it. So each look notes the process's own
+time as well, all of its threads together: no more of the lag than that can be its own doing.
+What the garbage collector takes, which holds every thread, is noted too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TICK_S = 0.005
 
 
 class Lateness:
-    """`watch()` on the loop, `stop()`; `take()` returns what was seen since it was last asked."""
+    """`watch()` on the loop, `stop()`; `take()` returns what was seen since the last time."""
 
     def __init__(self) -> None:
         self._lags_ms: list[float] = []

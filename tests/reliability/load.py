@@ -13,7 +13,7 @@ import psutil
 from django.db import connection
 
 from tests.reliability.findings import Findings
-from tests.reliability.scale import LONG_S
+from tests.reliability.scale import LONG_S, RULE_S
 from tests.reliability.wire import Client
 from tests.servers import AsgiServer, Serving, start
 
@@ -56,7 +56,7 @@ class Loaded:
         pool: dict[str, Any] | None = None,
         limits: dict[str, Any] | None = None,
         site: str = SITE,
-        patience_s: float = 5.0,
+        patience_s: float = RULE_S,
     ) -> None:
         self._findings = findings
         self._folder = folder

@@ -21,9 +21,9 @@ from tests.asgi.client import Exchange
 from tests.db.eventually import eventually
 from tests.reliability import works
 from tests.reliability.findings import Findings
+from tests.reliability.scale import HANG_S
 from tests.reliability.works import Unit
 
-HANG_S = 30
 # Few works wait more often than this; those that do not get there are left alone.
 WAITS = {"postgresql": 14, "sqlite": 5}
 
@@ -193,6 +193,10 @@ class RandomCancels:
     async def run(self, findings: Findings) -> None:
         """Work through `count` units; then see what an outsider sees."""
         works.units.clear()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(
+            lambda _, told: findings.add("error in a callback of the loop", told)
+        )
         made = 0
         while made < self.count and not (self.stop_early and findings.kinds):
             batch = self.chance.randint(1, self.at_once)

@@ -21,7 +21,7 @@ from tests.project.library.models import Author
 from tests.reliability import kills
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
 from tests.reliability.random_cancels import rows_seen_from_outside
-from tests.reliability.scale import LONG_S, SEEDS, size
+from tests.reliability.scale import LONG_S, RULE_S, SEEDS, size
 
 pytestmark = [
     pytest.mark.only_on("postgresql"),
@@ -36,7 +36,7 @@ COUNT = size(120, full=10_000)
 def killed(db_clean, tmp_path):
     """`await killed(seed, pool)`: run, apply the rule, judge."""
 
-    async def run(seed, max_size, count=COUNT, *, patience_s=5.0, every=9):
+    async def run(seed, max_size, count=COUNT, *, patience_s=RULE_S, every=9):
         findings = Findings(f"R5, seed {seed}, pool of {max_size}")
         with (
             pool_of(max_size, timeout=6 * patience_s),

@@ -23,7 +23,7 @@ from tests.reliability import network
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
 from tests.reliability.network import FAULTS, MOMENTS, Network
 from tests.reliability.random_cancels import rows_seen_from_outside
-from tests.reliability.scale import LONG_S, size
+from tests.reliability.scale import FULL, HANG_S, LONG_S, RULE_S, size
 
 pytestmark = [
     pytest.mark.only_on("postgresql"),
@@ -38,12 +38,12 @@ TIMES = size(1, full=50)
 def struck(db_clean, fault_proxy, silent_log, tmp_path):
     """`await struck(faults, moments)`: run, apply the rule, judge."""
 
-    async def run(faults, moments, times=TIMES, *, hang_s=20.0, rule_s=5.0):
+    async def run(faults, moments, times=TIMES, *, hang_s=HANG_S, rule_s=RULE_S):
         findings = Findings(f"R6, {', '.join(faults)}, {times} times")
         ways = itertools.cycle(["scope", "request"])
         with (
             fault_proxy.in_front_of("default"),
-            pool_of(2, timeout=2, check=PsycopgDriver().check),
+            pool_of(2, timeout=2 if FULL else 4, check=PsycopgDriver().check),
             override_settings(ROOT_URLCONF=network.__name__),
         ):
             harness = Network(0, get_asgi_application(), fault_proxy, hang_s=hang_s)

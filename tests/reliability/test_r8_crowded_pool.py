@@ -30,9 +30,12 @@ REFUSED_MS = 100
 
 # What may wait in all, and where: for a slot, or for a connection.
 BOUNDS = {
-    "requests": {"limits": {"MAX_REQUESTS": POOL + 5, "MAX_QUEUE": WAITING - 5}, "pool": {}},
+    "requests": {
+        "limits": {"MAX_REQUESTS": POOL + 5, "MAX_QUEUE": WAITING - 5, "QUEUE_TIMEOUT": HANG_S},
+        "pool": {},
+    },
     # With the default of 1000 requests that are served at once.
-    "pool": {"limits": {}, "pool": {"max_waiting": WAITING}},
+    "pool": {"limits": {}, "pool": {"max_waiting": WAITING, "timeout": HANG_S}},
 }
 
 
