@@ -34,7 +34,7 @@ from tests.postgres import PostgresServer
 from tests.reliability.attempts import Attempts, noted
 from tests.reliability.findings import Findings
 from tests.reliability.kills import is_clear
-from tests.reliability.scale import FULL
+from tests.reliability.scale import FULL, PATIENCE_S
 
 ALIASES = ["default", "other", "silent"]
 MAX_SIZE = 4
@@ -43,8 +43,6 @@ TIMEOUT_S = 0.5
 CONNECT_S = 0.3
 GRACE_S = 1
 RETURN_S = 5
-# After so long it is not coming any more.
-PATIENCE_S = 60.0
 CLEAR = (OperationalError,)
 CALLERS = 6
 

@@ -32,7 +32,7 @@ from tests.db.helpers import afetch
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings
 from tests.reliability.kills import is_clear
-from tests.reliability.scale import FULL, HANG_S
+from tests.reliability.scale import FULL, PATIENCE_S
 
 FAULTS = ["cut", "reset", "half_open", "black_hole", "delay"]
 MOMENTS = [
@@ -106,7 +106,7 @@ class Network:
     """
 
     def __init__(
-        self, seed: int, application: Any, proxy: FaultProxy, *, hang_s: float = HANG_S
+        self, seed: int, application: Any, proxy: FaultProxy, *, hang_s: float = PATIENCE_S
     ) -> None:
         self.chance = random.Random(seed)
         self.application = application

@@ -21,7 +21,7 @@ from tests.asgi.client import Exchange
 from tests.db.eventually import eventually
 from tests.reliability import works
 from tests.reliability.findings import Findings
-from tests.reliability.scale import HANG_S
+from tests.reliability.scale import PATIENCE_S
 from tests.reliability.works import Unit
 
 # Few works wait more often than this; those that do not get there are left alone.
@@ -209,12 +209,12 @@ class RandomCancels:
 
     async def _until_ended(self, victims: list[Victim], findings: Findings) -> None:
         tasks = {victim.task for victim in victims}
-        _, hanging = await asyncio.wait(tasks, timeout=HANG_S)
+        _, hanging = await asyncio.wait(tasks, timeout=PATIENCE_S)
         for task in hanging:
             findings.add("hangs", f"{task.get_name()}\n{Stack.of(task)}")
             task.cancel()
         if hanging:
-            await asyncio.wait(hanging, timeout=HANG_S)
+            await asyncio.wait(hanging, timeout=PATIENCE_S)
             raise AssertionError(str(findings))
 
     def _make(self, number: int) -> Victim:

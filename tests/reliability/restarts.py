@@ -21,7 +21,7 @@ from tests.postgres import PostgresServer
 from tests.reliability import kills
 from tests.reliability.findings import Findings
 from tests.reliability.kills import Kills, Operation, is_clear
-from tests.reliability.scale import FULL, HANG_S
+from tests.reliability.scale import FULL, HANG_S, PATIENCE_S
 
 # So many works in a row, begun after the server's return, are the full rate.
 IN_A_ROW = 30
@@ -89,10 +89,10 @@ class Restarts(Kills):
 
     async def _restart(self, way: str) -> bool:
         findings = self._findings
-        await self._until(lambda: self._in_a_row >= IN_A_ROW, HANG_S)
+        await self._until(lambda: self._in_a_row >= IN_A_ROW, PATIENCE_S)
         self._failed = 0
         await asyncio.to_thread(self.server.halt, way)
-        if not await self._until(lambda: self._failed >= self.workers, HANG_S):
+        if not await self._until(lambda: self._failed >= self.workers, PATIENCE_S):
             findings.add("nobody noticed", way)
         await asyncio.to_thread(self.server.resume)
         findings.counts[f"{way} restarts"] += 1

@@ -36,5 +36,7 @@ SEEDS = _seeds()
 # twenty times what the longest of the short forms takes.
 LONG_S = 300 if _SCALE == "1" else 7200
 HANG_S = 0.75 * LONG_S
+# The same for a single step, or a state that must come.
+PATIENCE_S = 120.0
 # Seconds after which nothing may be left behind.
 RULE_S = 5.0 if FULL else 30.0

@@ -24,7 +24,7 @@ from tests.reliability import kills
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
 from tests.reliability.random_cancels import rows_seen_from_outside
 from tests.reliability.restarts import Restarts
-from tests.reliability.scale import HANG_S, LONG_S, RULE_S, size
+from tests.reliability.scale import LONG_S, PATIENCE_S, RULE_S, size
 
 pytestmark = [
     pytest.mark.only_on("postgresql"),
@@ -39,7 +39,7 @@ RESTARTS = size(2, full=20)
 def restarted(own_server, silent_log, tmp_path):
     """`await restarted()`: run, apply the rule, judge."""
 
-    async def run(restarts=RESTARTS, *, patience_s=HANG_S, rule_s=RULE_S, kinds=()):
+    async def run(restarts=RESTARTS, *, patience_s=PATIENCE_S, rule_s=RULE_S, kinds=()):
         findings = Findings(f"R4, {restarts} restarts")
         with (
             own_server.in_use(),

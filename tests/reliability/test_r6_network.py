@@ -23,7 +23,7 @@ from tests.reliability import network
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
 from tests.reliability.network import FAULTS, MOMENTS, Network
 from tests.reliability.random_cancels import rows_seen_from_outside
-from tests.reliability.scale import FULL, HANG_S, LONG_S, RULE_S, size
+from tests.reliability.scale import FULL, LONG_S, PATIENCE_S, RULE_S, size
 
 pytestmark = [
     pytest.mark.only_on("postgresql"),
@@ -38,7 +38,7 @@ TIMES = size(1, full=50)
 def struck(db_clean, fault_proxy, silent_log, tmp_path):
     """`await struck(faults, moments)`: run, apply the rule, judge."""
 
-    async def run(faults, moments, times=TIMES, *, hang_s=HANG_S, rule_s=RULE_S):
+    async def run(faults, moments, times=TIMES, *, hang_s=PATIENCE_S, rule_s=RULE_S):
         findings = Findings(f"R6, {', '.join(faults)}, {times} times")
         ways = itertools.cycle(["scope", "request"])
         with (

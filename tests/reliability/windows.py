@@ -26,7 +26,7 @@ from tests.reliability import scale
 from tests.reliability.findings import Findings
 
 # Shorter where a fault is planted.
-HANG_S = scale.HANG_S
+HANG_S = scale.PATIENCE_S
 
 
 # --- what is cancelled ------------------------------------------------------------------------
@@ -233,7 +233,7 @@ async def hand_over(
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(scale.HANG_S):
+    async with asyncio.timeout(scale.PATIENCE_S):
         while not condition():
             await asyncio.sleep(0)
 
