@@ -15,6 +15,7 @@ _SEEDS = os.environ.get("ONLOOP_RELIABILITY_SEEDS", "3")
 # short one must hold on a machine that is slow, or stops for a second: it judges order, counts
 # and states, and tells what it measured.
 FULL = _SCALE == "full"
+SHORT = _SCALE == "1"
 
 
 def size(short: int, *, full: int) -> int:
@@ -34,9 +35,9 @@ def _seeds() -> range:
 SEEDS = _seeds()
 # pytest's limit for a test, and what a harness gives its tasks before it says that they hang:
 # twenty times what the longest of the short forms takes.
-LONG_S = 300 if _SCALE == "1" else 7200
+LONG_S = 300 if SHORT else 7200
 HANG_S = 0.75 * LONG_S
 # The same for a single step, or a state that must come.
 PATIENCE_S = 120.0
 # Seconds after which nothing may be left behind.
-RULE_S = 5.0 if FULL else 30.0
+RULE_S = 30.0 if SHORT else 5.0

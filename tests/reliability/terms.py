@@ -20,7 +20,7 @@ import psutil
 from django.db import connection
 
 from tests.reliability.findings import Findings
-from tests.reliability.scale import FULL, HANG_S, PATIENCE_S
+from tests.reliability.scale import HANG_S, PATIENCE_S, SHORT
 from tests.reliability.wire import CUT, Client
 from tests.servers import AsgiServer, Serving, start
 
@@ -48,7 +48,7 @@ class Ending:
     lifespan: bool = True
     codes: tuple[int, ...] = (0,)
     # Seconds from SIGTERM to the end of the process, at most.
-    within_s: float = 12.0 if FULL else PATIENCE_S
+    within_s: float = PATIENCE_S if SHORT else 12.0
 
 
 ENDINGS = {

@@ -13,14 +13,14 @@ import pytest
 
 from tests.db.eventually import eventually
 from tests.reliability.findings import Findings, Found
-from tests.reliability.scale import FULL, LONG_S, PATIENCE_S, size
+from tests.reliability.scale import FULL, LONG_S, PATIENCE_S, SHORT, size
 from tests.reliability.slow_readers import SlowReaders, descriptors
 from tests.servers import Serving
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
 LIMIT_S = 20 if FULL else 1
-WITHIN_S = 30 if FULL else PATIENCE_S
+WITHIN_S = PATIENCE_S if SHORT else LIMIT_S + 10
 SLOW = size(3, full=50)
 FAST = size(5, full=100)
 ROUNDS = size(20, full=200)
