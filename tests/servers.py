@@ -20,8 +20,9 @@ from pathlib import Path
 from tests.postgres import ROOT, ServerFailed, free_port
 
 APPLICATION = "tests.project.asgi:application"
-START_TIMEOUT_S = 20
-STOP_TIMEOUT_S = 10
+# Against a server that hangs; a slow machine takes its time.
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 # In pg_stat_activity this tells the server's connections from the tests' own.
 APPLICATION_NAME = "onloop-server"
 
@@ -71,6 +72,7 @@ class AsgiServer:
     process: subprocess.Popen[bytes]
     log: Path
     _seen: int = field(default=0)
+    _ends: bool = field(default=False)
 
     @property
     def url(self) -> str:
@@ -98,13 +100,18 @@ class AsgiServer:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
 
+    def begin_to_stop(self) -> None:
+        """The first half of `stop`, which does not wait."""
+        if self.process.poll() is None and not self._ends:
+            self._ends = True  # a second Ctrl-C would cut it off
+            self.interrupt()
+
     def stop(self) -> int:
         """End it as Ctrl-C does and return its exit code. Harmless when it has ended.
 
         Raises `ServerFailed` if it has to be killed.
         """
-        if self.process.poll() is None:
-            self.interrupt()
+        self.begin_to_stop()
         try:
             return self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -193,6 +200,8 @@ class AsgiServers:
     def close(self) -> None:
         """Stop them all; raises the first `ServerFailed` when all have ended."""
         failures = []
+        for server in self._running.values():
+            server.begin_to_stop()
         for server in self._running.values():
             try:
                 server.stop()

@@ -16,7 +16,7 @@ from typing import Any
 Message = Mapping[str, Any]
 Headers = Iterable[tuple[str, str]]
 
-DEADLINE_S = 20
+DEADLINE_S = 45
 
 
 class Exchange:

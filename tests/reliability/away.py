@@ -1,6 +1,6 @@
 """The harness of R7: a database that is away while many ask for it, and comes back.
 
-Three pools, each behind a proxy that notes when somebody connects. `default` has a connection
+Three pools, each behind a proxy that counts who connects. `default` has a connection
 out, so that callers queue for it; `other` has none, so that they are told at once; behind
 `silent` nothing refuses, and nothing answers either.
 """
@@ -26,14 +26,15 @@ from onloop import bridge
 from onloop.db import pools
 from onloop.db.errors import ConnectionLost
 from onloop.db.pool import Pool
-from onloop.db.pool.backoff import FIRST_S, LONGEST_S, Backoff
 from onloop.testing import FaultProxy
 from tests.asgi.client import Exchange
+from tests.db.eventually import eventually
 from tests.db.helpers import afetch, fetch
 from tests.postgres import PostgresServer
+from tests.reliability.attempts import Attempts, noted
 from tests.reliability.findings import Findings
 from tests.reliability.kills import is_clear
-from tests.reliability.scale import FULL
+from tests.reliability.scale import FULL, PATIENCE_S
 
 ALIASES = ["default", "other", "silent"]
 MAX_SIZE = 4
@@ -46,23 +47,8 @@ CLEAR = (OperationalError,)
 CALLERS = 6
 
 
-class Watched(FaultProxy):
-    """A proxy that notes of each connection the time and the failures that came before it."""
-
-    def __init__(self, alias: str, place: Any) -> None:
-        super().__init__(place.socket_dir, place.port)
-        self.alias = alias
-        self.pool: Pool[Any] | None = None
-        self.attempts: list[tuple[float, int]] = []
-
-    async def _open(self, client: Any) -> None:
-        if self.pool is not None:
-            self.attempts.append((time.monotonic(), self.pool._backoff.failures))
-        await super()._open(client)
-
-
 @contextlib.contextmanager
-def three_pools(place: Any) -> Iterator[dict[str, Watched]]:
+def three_pools(place: Any) -> Iterator[dict[str, FaultProxy]]:
     """Send three aliases through proxies to `place`."""
     options = {
         # One TCP connection an attempt: no second one without encryption.
@@ -75,7 +61,7 @@ def three_pools(place: Any) -> Iterator[dict[str, Watched]]:
         proxies = {}
         for alias in ALIASES:
             connections.settings[alias]["OPTIONS"] = options
-            proxies[alias] = stack.enter_context(Watched(alias, place))
+            proxies[alias] = stack.enter_context(FaultProxy(place.socket_dir, place.port))
             stack.enter_context(proxies[alias].in_front_of(alias))
         try:
             yield proxies
@@ -90,42 +76,49 @@ class Away:
     """`await Away(application, server, proxies).run(findings, away_s)`."""
 
     def __init__(
-        self, application: Any, server: PostgresServer, proxies: dict[str, Watched]
+        self, application: Any, server: PostgresServer, proxies: dict[str, FaultProxy]
     ) -> None:
         self.application = application
         self.server = server
         self.proxies = proxies
         self.findings: Findings
-        # Of each pool: how long it was to wait after each failure in turn.
-        self._delays: dict[Any, list[float]] = {}
         self._back = False
 
-    async def run(self, findings: Findings, away_s: float) -> None:
+    async def run(self, findings: Findings, away_s: float, *, failures: int = 2) -> None:
+        """Be away for so long, and until each pool has had so many failures in a row."""
         self.findings = findings
-        for alias, proxy in self.proxies.items():
+        for alias in ALIASES:
             await afetch("SELECT 1", alias=alias)
-            (proxy.pool,) = _pools_of(alias)
-        patched = mock.patch.object(
-            connection_async, "timeout_from_conninfo", return_value=CONNECT_S
-        )
-        with self._noted_delays(), patched:
+        known = {alias: _pool_of(alias)._backoff for alias in ALIASES}
+        before = {alias: proxy.counters.accepted for alias, proxy in self.proxies.items()}
+        with noted(known) as attempts:
             async with self._one_is_out():
                 await asyncio.to_thread(self.server.halt, "fast")
                 self.proxies["silent"].reset()
                 self.proxies["silent"].black_hole()
-                callers = [
-                    asyncio.create_task(self._call(alias))
-                    for alias in ALIASES
-                    for _ in range(CALLERS)
-                ]
-                callers += [asyncio.create_task(self._request()) for _ in range(CALLERS)]
-                await asyncio.sleep(away_s)
-                self._judge_attempts()
-                self._back = True
-                await asyncio.gather(*callers)
-            await asyncio.to_thread(self.server.resume)
-            self.proxies["silent"].forward()
-            await asyncio.gather(*map(self._until_it_works, ALIASES))
+                with mock.patch.object(
+                    connection_async, "timeout_from_conninfo", return_value=CONNECT_S
+                ):
+                    await self._be_asked(attempts, away_s, failures)
+                self._judge(attempts, before)
+        await asyncio.to_thread(self.server.resume)
+        self.proxies["silent"].forward()
+        await asyncio.gather(*map(self._until_it_works, ALIASES))
+
+    async def _be_asked(
+        self, attempts: dict[str, Attempts], away_s: float, failures: int
+    ) -> None:
+        callers = [
+            asyncio.create_task(self._call(alias)) for alias in ALIASES for _ in range(CALLERS)
+        ]
+        callers += [asyncio.create_task(self._request()) for _ in range(CALLERS)]
+        await asyncio.sleep(away_s)
+        await eventually(
+            lambda: all(len(each.delays) >= failures for each in attempts.values()),
+            "failures of each pool",
+        )
+        self._back = True
+        await asyncio.gather(*callers)
 
     @contextlib.asynccontextmanager
     async def _one_is_out(self) -> AsyncIterator[None]:
@@ -146,19 +139,6 @@ class Away:
         finally:
             over.set()
             await holder
-
-    @contextlib.contextmanager
-    def _noted_delays(self) -> Iterator[None]:
-        failed = Backoff.failed
-
-        def noted(backoff: Backoff, attempt: int, error: str, now: float) -> None:
-            before = backoff.failures
-            failed(backoff, attempt, error, now)
-            if backoff.failures > before:
-                self._delays.setdefault(backoff, []).append(backoff.retry_at - now)
-
-        with mock.patch.object(Backoff, "failed", noted):
-            yield
 
     # --- the load ---------------------------------------------------------------------------
 
@@ -200,7 +180,7 @@ class Away:
 
     async def _until_it_works(self, alias: str) -> None:
         began = time.monotonic()
-        deadline = began + 6 * RETURN_S
+        deadline = began + PATIENCE_S
         while True:
             try:
                 async with onloop.scope():
@@ -218,15 +198,15 @@ class Away:
 
     # --- what came of it --------------------------------------------------------------------
 
-    def _judge_attempts(self) -> None:
+    def _judge(self, attempts: dict[str, Attempts], before: dict[str, int]) -> None:
         """Attempts come one at a time, at growing intervals that no two pools share."""
         seen = []
-        for alias, proxy in self.proxies.items():
-            assert proxy.pool is not None
-            attempts = list(proxy.attempts)
-            self.findings.counts[f"attempts of {alias}"] = len(attempts)
-            self._judge_intervals(alias, attempts)
-            seen.append(self._judge_delays(alias, self._delays.get(proxy.pool._backoff, [])))
+        for alias, of_pool in attempts.items():
+            self.findings.counts[f"attempts of {alias}"] = of_pool.begun
+            arrived = self.proxies[alias].counters.accepted - before[alias]
+            if arrived > of_pool.begun:
+                self.findings.add("attempts that nobody allowed", f"{alias}: {arrived}")
+            seen.append(of_pool.judge(self.findings, alias, MAX_SIZE))
         common = min(map(len, seen))
         if any(
             one[:common] == another[:common]
@@ -236,41 +216,12 @@ class Away:
         ):
             self.findings.add("pools keep step", seen)
 
-    def _judge_intervals(self, alias: str, attempts: list[tuple[float, int]]) -> None:
-        if not attempts:
-            self.findings.add("nobody tried", alias)
-        failures = [failed for _, failed in attempts]
-        if failures.count(0) > MAX_SIZE:
-            self.findings.add("too many attempts", f"{failures.count(0)} at first, of {alias}")
-        for number in range(1, len(attempts)):
-            at, failed = attempts[number]
-            if not failed or (failed == 1 and number < MAX_SIZE):
-                continue  # nobody could know yet, or it began before anybody did and came late
-            earlier = failures[MAX_SIZE if failed == 1 else 0 : number]
-            if earlier.count(failed):
-                self.findings.add("two attempts at once", f"{alias}: {failures}")
-            # The one before may have been one of several that nobody had told each other.
-            elif failed > 1 and at - attempts[number - 1][0] < limit_s(failed) / 2:
-                self.findings.add("too early", f"{alias}, attempt after {failed} failures")
 
-    def _judge_delays(self, alias: str, delays: list[float]) -> list[float]:
-        """Return where each lies between its bounds."""
-        for number, delay in enumerate(delays, 1):
-            if not limit_s(number) / 2 <= delay <= LONGEST_S:
-                self.findings.add(
-                    "the next attempt is not in its bounds",
-                    f"{alias}: {delay:.2f} s after {number} failures",
-                )
-        return [round(delay / limit_s(n), 6) for n, delay in enumerate(delays, 1)]
-
-
-def limit_s(failures: int) -> float:
-    """Return the longest interval after so many failures."""
-    return min(FIRST_S * 2.0 ** (failures - 1), LONGEST_S)
-
-
-def _pools_of(alias: str) -> list[Pool[Any]]:
-    return [pool for pool in pools.pools_of(asyncio.get_running_loop()) if pool.name == alias]
+def _pool_of(alias: str) -> Pool[Any]:
+    (pool,) = [
+        pool for pool in pools.pools_of(asyncio.get_running_loop()) if pool.name == alias
+    ]
+    return pool
 
 
 async def asks(request):  # type: ignore[no-untyped-def]

@@ -28,6 +28,11 @@ class OwnServer(PostgresServer):
         with self.in_use():
             self.databases.create_schema()
 
+    def stop(self) -> None:
+        if hasattr(self, "databases"):
+            self.databases.close()
+        super().stop()
+
     @contextlib.contextmanager
     def in_use(self, place: Place | None = None) -> Iterator[None]:
         """Send Django's aliases to this server, or to a `place` in front of it."""

@@ -13,6 +13,7 @@ import psutil
 from django.db import connection
 
 from tests.reliability.findings import Findings
+from tests.reliability.scale import LONG_S, RULE_S
 from tests.reliability.wire import Client
 from tests.servers import AsgiServer, Serving, start
 
@@ -55,7 +56,7 @@ class Loaded:
         pool: dict[str, Any] | None = None,
         limits: dict[str, Any] | None = None,
         site: str = SITE,
-        patience_s: float = 5.0,
+        patience_s: float = RULE_S,
     ) -> None:
         self._findings = findings
         self._folder = folder
@@ -67,7 +68,8 @@ class Loaded:
                 ("ONLOOP_TEST_DATABASE_OPTIONS", json.dumps({"pool": options})),
                 ("ONLOOP_TEST_ONLOOP", json.dumps(limits or {})),
             ),
-            arguments=("--backlog", "4096", "--timeout-keep-alive", "60"),
+            # The connection that `ask` uses is idle for as long as a load takes.
+            arguments=("--backlog", "4096", "--timeout-keep-alive", str(LONG_S)),
         )  # fmt: skip
         self._server: AsgiServer
 

@@ -33,29 +33,21 @@ from onloop.asgi.admission import admission_of  # noqa: E402
 from onloop.db import pools  # noqa: E402
 from tests.project.library.models import Author, Book  # noqa: E402
 from tests.reliability.blocking import BlockingCalls  # noqa: E402
+from tests.reliability.lateness import Lateness  # noqa: E402
 
-TICK_S = 0.005
 blocking = BlockingCalls()
-lags_ms: list[float] = []
+lateness = Lateness()
 
 
 @asynccontextmanager
 async def watched():
-    """Measure how late the loop is while the server runs."""
-
-    async def measure():
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + TICK_S
-            await asyncio.sleep(TICK_S)
-            lags_ms.append((loop.time() - due) * 1000)
-
-    task = asyncio.create_task(measure())
+    """Measure how late the loop is while the server runs, and see what blocks it."""
+    lateness.watch()
     blocking.watch()
     try:
         yield
     finally:
-        task.cancel()
+        lateness.stop()
 
 
 # --- what it knows of itself ------------------------------------------------------------------
@@ -104,10 +96,9 @@ def _forget_cancelled_timers(loop):
 
 @policy.always
 async def lags(request):
-    """How late the loop was, in order; counted anew from now on, and so is what blocks."""
-    found, lags_ms[:] = sorted(lags_ms), []
+    """How late the loop was; counted anew from now on, and so is what blocks."""
     blocking.seen.clear()
-    return JsonResponse({"lags_ms": found})
+    return JsonResponse(lateness.take())
 
 
 # --- what is asked for ------------------------------------------------------------------------

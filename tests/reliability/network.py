@@ -32,7 +32,7 @@ from tests.db.helpers import afetch
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings
 from tests.reliability.kills import is_clear
-from tests.reliability.scale import FULL
+from tests.reliability.scale import FULL, PATIENCE_S
 
 FAULTS = ["cut", "reset", "half_open", "black_hole", "delay"]
 MOMENTS = [
@@ -49,7 +49,7 @@ MOMENTS = [
 NEVER_WHOLE = {"cut", "reset", "half_open"}
 ANSWER_S = 0.5
 # A work that meets no fault has more: a slow machine is none.
-PATIENT_S = 20
+PATIENT_S = 60
 # psycopg's own rule is at least two seconds.
 CONNECT_S = 0.5
 # What a caller has beyond its time-out.
@@ -106,7 +106,7 @@ class Network:
     """
 
     def __init__(
-        self, seed: int, application: Any, proxy: FaultProxy, *, hang_s: float = 20
+        self, seed: int, application: Any, proxy: FaultProxy, *, hang_s: float = PATIENCE_S
     ) -> None:
         self.chance = random.Random(seed)
         self.application = application
@@ -153,8 +153,7 @@ class Network:
         self.proxy.forward()
         self._limit(PATIENT_S)
         await self._look_at_the_pool(work, idle)
-        if moment == "connecting":
-            await self._until_it_may_try()
+        await self._until_it_may_try()  # a slow machine's attempts may fail at any moment
         await self._next_works(work)
 
     def _limit(self, answer_timeout_s: float) -> None:

@@ -21,9 +21,9 @@ from tests.asgi.client import Exchange
 from tests.db.eventually import eventually
 from tests.reliability import works
 from tests.reliability.findings import Findings
+from tests.reliability.scale import PATIENCE_S
 from tests.reliability.works import Unit
 
-HANG_S = 30
 # Few works wait more often than this; those that do not get there are left alone.
 WAITS = {"postgresql": 14, "sqlite": 5}
 
@@ -193,6 +193,10 @@ class RandomCancels:
     async def run(self, findings: Findings) -> None:
         """Work through `count` units; then see what an outsider sees."""
         works.units.clear()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(
+            lambda _, told: findings.add("error in a callback of the loop", told)
+        )
         made = 0
         while made < self.count and not (self.stop_early and findings.kinds):
             batch = self.chance.randint(1, self.at_once)
@@ -205,12 +209,12 @@ class RandomCancels:
 
     async def _until_ended(self, victims: list[Victim], findings: Findings) -> None:
         tasks = {victim.task for victim in victims}
-        _, hanging = await asyncio.wait(tasks, timeout=HANG_S)
+        _, hanging = await asyncio.wait(tasks, timeout=PATIENCE_S)
         for task in hanging:
             findings.add("hangs", f"{task.get_name()}\n{Stack.of(task)}")
             task.cancel()
         if hanging:
-            await asyncio.wait(hanging, timeout=HANG_S)
+            await asyncio.wait(hanging, timeout=PATIENCE_S)
             raise AssertionError(str(findings))
 
     def _make(self, number: int) -> Victim:

@@ -21,7 +21,7 @@ from tests.postgres import PostgresServer
 from tests.reliability import kills
 from tests.reliability.findings import Findings
 from tests.reliability.kills import Kills, Operation, is_clear
-from tests.reliability.scale import FULL, HANG_S
+from tests.reliability.scale import FULL, HANG_S, PATIENCE_S
 
 # So many works in a row, begun after the server's return, are the full rate.
 IN_A_ROW = 30
@@ -89,17 +89,17 @@ class Restarts(Kills):
 
     async def _restart(self, way: str) -> bool:
         findings = self._findings
-        await self._until(lambda: self._in_a_row >= IN_A_ROW)
+        await self._until(lambda: self._in_a_row >= IN_A_ROW, PATIENCE_S)
         self._failed = 0
         await asyncio.to_thread(self.server.halt, way)
-        if not await self._until(lambda: self._failed >= self.workers):
+        if not await self._until(lambda: self._failed >= self.workers, PATIENCE_S):
             findings.add("nobody noticed", way)
         await asyncio.to_thread(self.server.resume)
         findings.counts[f"{way} restarts"] += 1
         self._times_back += 1
         self._in_a_row = 0
         began = time.monotonic()
-        back = await self._until(lambda: self._in_a_row >= IN_A_ROW)
+        back = await self._until(lambda: self._in_a_row >= IN_A_ROW, self.patience_s)
         took_s = time.monotonic() - began
         longest = max(took_s, findings.measured.get("longest until the full rate s", 0))
         findings.measured["longest until the full rate s"] = longest
@@ -107,8 +107,8 @@ class Restarts(Kills):
             findings.add("the full rate is not back in time", f"{took_s:.1f} s after {way}")
         return back
 
-    async def _until(self, condition: Any) -> bool:
-        deadline = time.monotonic() + self.patience_s
+    async def _until(self, condition: Any, patience_s: float) -> bool:
+        deadline = time.monotonic() + patience_s
         while not condition():
             if time.monotonic() > deadline:
                 return False

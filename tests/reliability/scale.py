@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 
 _SCALE = os.environ.get("ONLOOP_RELIABILITY_SCALE", "1")
-# What a row says of times is judged in the full form only: it has a machine of its own.
-FULL = _SCALE == "full"
 _SEEDS = os.environ.get("ONLOOP_RELIABILITY_SEEDS", "3")
+# What a row says of times is judged in the full form only, which has a machine of its own. The
+# short one must hold on a machine that is slow, or stops for a second: it judges order, counts
+# and states, and tells what it measured.
 FULL = _SCALE == "full"
-
-
-# The full figures are judged; shorter runs only tell what they measured.
-FULL = _SCALE == "full"
+SHORT = _SCALE == "1"
 
 
 def size(short: int, *, full: int) -> int:
@@ -35,6 +33,11 @@ def _seeds() -> range:
 
 
 SEEDS = _seeds()
-# pytest's limit for a test, and what a harness gives its tasks before it says that they hang.
-LONG_S = 60 if _SCALE == "1" else 7200
+# pytest's limit for a test, and what a harness gives its tasks before it says that they hang:
+# twenty times what the longest of the short forms takes.
+LONG_S = 300 if SHORT else 7200
 HANG_S = 0.75 * LONG_S
+# The same for a single step, or a state that must come.
+PATIENCE_S = 120.0
+# Seconds after which nothing may be left behind.
+RULE_S = 30.0 if SHORT else 5.0

@@ -9,6 +9,7 @@ from onloop.testing import LeakLedger
 from tests.project.library.models import Author
 from tests.reliability import works
 from tests.reliability.random_cancels import rows_seen_from_outside
+from tests.reliability.scale import PATIENCE_S
 
 
 class Rule:
@@ -26,7 +27,7 @@ class Rule:
 
     async def check(self, outcome):
         unit = works.units[len(works.units) - 1]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while unit.running:  # a thread of its own goes on
                 await asyncio.sleep(0.001)
         await self._ledger.averify()

@@ -57,6 +57,9 @@ async def application(scope, receive, send):
 
     try:
         return await django_application(scope, noting, send)
+    except asyncio.CancelledError:
+        note("cancelled", number, time.monotonic())
+        raise
     finally:
         requests -= 1
         note("ended", number)

@@ -22,7 +22,7 @@ from onloop.db import transaction
 from tests.reliability import bank
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
 from tests.reliability.kills import Killer
-from tests.reliability.scale import LONG_S, SEEDS, size
+from tests.reliability.scale import LONG_S, RULE_S, SEEDS, size
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
@@ -42,7 +42,7 @@ def transferred(db_clean, accounts, tmp_path):
         with db_clean.connect() if db_clean.kind == "postgresql" else db_clean.file() as other:
             return other.execute(query).fetchall()
 
-    async def run(seed, count=COUNT, *, kill=False, other_process=False, patience_s=5.0):
+    async def run(seed, count=COUNT, *, kill=False, other_process=False, patience_s=RULE_S):
         findings = Findings(f"R10, seed {seed}" + (" with kills" if kill else ""))
         with pool_of(5, timeout=6 * patience_s), contextlib.ExitStack() as stack:
             killer = None

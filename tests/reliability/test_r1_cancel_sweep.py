@@ -1,8 +1,7 @@
 """R1: each scenario cancelled once and twice at each of its waits.
 
-After every run all connections are back in their pools, PostgreSQL reports no session idle in a
-transaction and no lock, no task and no bridge is left, and the next query works. What each
-scenario promises besides is said by its own check.
+After every run all connections are back in their pools, PostgreSQL reports no idle transaction
+and no lock, no task and no bridge is left, and the next query works. Each scenario has a check.
 
 The rule for a transaction: **it is committed if and only if its block was left without an
 exception.** A cancellation inside the block rolls it back. One that comes while BEGIN, COMMIT,
@@ -27,13 +26,14 @@ from onloop.testing import LeakLedger, Outcome
 from tests.holding import Holder, alias_with_one_connection, connection_of
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings, Found, judged
+from tests.reliability.scale import RULE_S
 
 
 @pytest.fixture
 def swept(request, db_clean, cancel_sweep, tmp_path):
     """`await swept(scenario, check=…, prepare=…)`: a sweep that looks for leaks each time."""
 
-    async def swept(scenario, *, check=None, prepare=None, patience_s=5.0):
+    async def swept(scenario, *, check=None, prepare=None, patience_s=RULE_S):
         await Author.objects.acount()  # the pool is there, and has a connection
         ledger = LeakLedger(timeout_s=patience_s, temp_folder=tmp_path, databases=["default"])
 

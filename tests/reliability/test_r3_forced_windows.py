@@ -24,6 +24,7 @@ from onloop.db.turn import Turn
 from tests.project.library.models import Author
 from tests.reliability import windows
 from tests.reliability.findings import Findings, Found, TheRule, pool_of
+from tests.reliability.scale import RULE_S
 
 BASE = "django.db.backends.base.base.BaseDatabaseWrapper"
 OURS = "onloop.db.backends.base.ScopedWrapper"
@@ -64,7 +65,7 @@ def ruled(db_clean, tmp_path):
     """`async with ruled("what") as findings:` with a pool of one, the rule, the verdict."""
 
     class Ruled:
-        def __init__(self, what, patience_s=5.0):
+        def __init__(self, what, patience_s=RULE_S):
             self.findings = Findings(f"R3, {what}")
             self.pool = pool_of(1, timeout=4 * patience_s)
             self.rule = TheRule(self.findings, tmp_path, timeout_s=patience_s)
@@ -250,8 +251,8 @@ async def test_who_is_cancelled_as_it_is_given_a_writers_place_passes_it_on(rule
 
 @pytest.fixture
 def quick(ruled, monkeypatch):
-    monkeypatch.setattr(windows, "HANG_S", 0.3)
-    return lambda: ruled("with a fault", patience_s=0.2)
+    monkeypatch.setattr(windows, "HANG_S", 1)
+    return lambda: ruled("with a fault", patience_s=0.5)
 
 
 async def test_a_pool_that_loses_a_connection_with_its_receiver_is_found(quick, monkeypatch):

@@ -21,10 +21,10 @@ from onloop.asgi import chain, get_asgi_application
 from onloop.db.pool.backoff import Backoff
 from tests.project.library.models import Author
 from tests.reliability import kills
-from tests.reliability.findings import Findings, Found, TheRule, pool_of
+from tests.reliability.findings import Findings, TheRule, found_by, pool_of
 from tests.reliability.random_cancels import rows_seen_from_outside
 from tests.reliability.restarts import Restarts
-from tests.reliability.scale import LONG_S, size
+from tests.reliability.scale import LONG_S, PATIENCE_S, RULE_S, size
 
 pytestmark = [
     pytest.mark.only_on("postgresql"),
@@ -39,7 +39,7 @@ RESTARTS = size(2, full=20)
 def restarted(own_server, silent_log, tmp_path):
     """`await restarted()`: run, apply the rule, judge."""
 
-    async def run(restarts=RESTARTS, *, patience_s=30.0, rule_s=5.0, kinds=()):
+    async def run(restarts=RESTARTS, *, patience_s=PATIENCE_S, rule_s=RULE_S, kinds=()):
         findings = Findings(f"R4, {restarts} restarts")
         with (
             own_server.in_use(),
@@ -78,21 +78,22 @@ async def test_only_clear_errors_and_nothing_lost_while_the_server_restarts(rest
 
 
 @pytest.fixture
-def found(restarted):
-    """`await found("read", …)`: the kinds of faults that one restart finds."""
+def found(restarted, own_server):
+    """`await found("wrong answer", "read", …)`: that one restart finds such a fault."""
 
-    async def run(*kinds):
-        with pytest.raises(Found) as caught:
+    async def run(wanted, *kinds):
+        async def one(_):
+            own_server.databases.clean()
             await restarted(1, patience_s=1.5, rule_s=0.1, kinds=kinds)
-        print(caught.value)
-        return caught.value.kinds
+
+        await found_by(one, wanted)
 
     return run
 
 
 async def test_a_pool_that_does_not_try_again_is_found(found, monkeypatch):
     monkeypatch.setattr(Backoff, "may_try", lambda self, now: not self.failures)
-    assert "the full rate is not back in time" in await found()
+    await found("the full rate is not back in time")
 
 
 async def test_a_block_that_hides_why_it_failed_is_found(found, monkeypatch):
@@ -104,9 +105,9 @@ async def test_a_block_that_hides_why_it_failed_is_found(found, monkeypatch):
         return isinstance(exc, OperationalError)
 
     monkeypatch.setattr(Atomic, "__aexit__", leave_in_silence)
-    assert "lost although reported as done" in await found("write")
+    await found("lost although reported as done", "write")
 
 
 async def test_a_request_that_is_answered_500_is_found(found, monkeypatch):
     monkeypatch.setattr(chain, "ConnectionLost", NotImplementedError)
-    assert "wrong answer" in await found("request")
+    await found("wrong answer", "request")

@@ -17,7 +17,7 @@ from tests.db.eventually import eventually
 from tests.project.library.models import Author
 from tests.reliability.findings import Findings, Found
 from tests.reliability.load import MIB, POOL, Loaded
-from tests.reliability.scale import FULL, HANG_S, LONG_S, size
+from tests.reliability.scale import FULL, HANG_S, LONG_S, PATIENCE_S, size
 from tests.reliability.wire import CUT, Client
 
 pytestmark = [pytest.mark.only_on("postgresql"), pytest.mark.timeout(LONG_S)]
@@ -30,9 +30,16 @@ REFUSED_MS = 100
 
 # What may wait in all, and where: for a slot, or for a connection.
 BOUNDS = {
-    "requests": {"limits": {"MAX_REQUESTS": POOL + 5, "MAX_QUEUE": WAITING - 5}, "pool": {}},
+    "requests": {
+        "limits": {
+            "MAX_REQUESTS": POOL + 5,
+            "MAX_QUEUE": WAITING - 5,
+            "QUEUE_TIMEOUT": PATIENCE_S,
+        },
+        "pool": {},
+    },
     # With the default of 1000 requests that are served at once.
-    "pool": {"limits": {}, "pool": {"max_waiting": WAITING}},
+    "pool": {"limits": {}, "pool": {"max_waiting": WAITING, "timeout": PATIENCE_S}},
 }
 
 

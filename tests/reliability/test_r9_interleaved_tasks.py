@@ -24,8 +24,8 @@ from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
 from tests.database import LeftBehind
 from tests.reliability import crowd
-from tests.reliability.findings import Findings, Found, TheRule, pool_of
-from tests.reliability.scale import LONG_S, size
+from tests.reliability.findings import Findings, TheRule, found_by, pool_of
+from tests.reliability.scale import LONG_S, RULE_S, size
 
 pytestmark = pytest.mark.timeout(LONG_S)
 
@@ -40,7 +40,7 @@ POOL = {"postgresql": 8, "sqlite": 40}
 def crowded(db_clean, tmp_path):
     """`await crowded(seed)`: run, apply the rule, judge."""
 
-    async def run(seed, count=COUNT, *, patience_s=5.0, threads=True):
+    async def run(seed, count=COUNT, *, patience_s=RULE_S, threads=True):
         findings = Findings(f"R9, seed {seed}")
         with (
             pool_of(POOL[connection.vendor], timeout=6 * patience_s),
@@ -76,23 +76,19 @@ async def test_nothing_of_a_task_is_found_in_another(crowded):
 
 @pytest.fixture
 def found(crowded, db_clean):
-    """`await found()`: the kinds of faults that one of some small runs finds.
+    """`await found("leak of user")`: what one of some small runs finds, that among it.
 
     Who meets whom is chance, also with the same seed: a single run may miss a fault. Each finds
     an empty database, as rows of the one before would be faults of their own.
     """
 
-    async def run(among=(), **options):
-        for seed in range(10):
-            try:
-                await crowded(seed, 200, patience_s=0.1, **options)
-            except Found as caught:
-                print(caught)
-                if not among or any(caught.kinds.get(kind) for kind in among):
-                    return caught.kinds
-            with contextlib.suppress(LeftBehind):  # by the fault
+    async def run(*wanted, **options):
+        async def one(seed):
+            with contextlib.suppress(LeftBehind):  # by the fault, in the run before
                 db_clean.clean()
-        pytest.fail("no run has found the fault")
+            await crowded(seed, 200, patience_s=0.1, **options)
+
+        return await found_by(one, *wanted, tries=10)
 
     return run
 
@@ -109,9 +105,8 @@ async def test_a_wrapper_that_all_tasks_share_is_found(found, monkeypatch):
     # Nor may the store look past it, at the scope that the task of a bridge has of its own.
     monkeypatch.setattr(scope, "Bridge", None)
     # No threads: two that use one connection at once crash the process, driver and all.
-    kinds = await found(threads=False)
+    await found("leak of autocommit", "leak of transaction", threads=False)
     shared.release()
-    assert kinds["leak of autocommit"] or kinds["leak of transaction"]
 
 
 async def test_a_block_that_every_task_joins_is_found(found, monkeypatch):
@@ -128,8 +123,7 @@ async def test_a_block_that_every_task_joins_is_found(found, monkeypatch):
         return node
 
     monkeypatch.setattr(nodes, "innermost", latest)
-    kinds = await found(threads=False)
-    assert kinds["leak of transaction"]
+    await found("leak of transaction", threads=False)
 
 
 @pytest.mark.only_on("postgresql")
@@ -144,7 +138,7 @@ async def test_a_session_setting_that_outlives_its_transaction_is_found(found, m
     monkeypatch.setattr(crowd.Member, "begin", for_the_session)
     # Onloop sees such statements; here it does not.
     monkeypatch.setattr(ScopedWrapper, "before_statement", lambda *args: None)
-    assert "leak of session settings" in await found()
+    await found("leak of session settings")
 
 
 async def test_a_connection_that_comes_back_with_autocommit_off_is_found(found, monkeypatch):
@@ -160,19 +154,19 @@ async def test_a_connection_that_comes_back_with_autocommit_off_is_found(found, 
         from onloop.db.backends.postgresql.opened import AsOpened
 
         monkeypatch.setattr(AsOpened, "restore", lambda self, connection: None)
-    assert await found(among=("leak of autocommit", "error without a cause"))
+    await found("leak of autocommit", "error without a cause")
 
 
 async def test_a_language_that_all_tasks_share_is_found(found, monkeypatch):
     worn = []
     monkeypatch.setattr(translation, "activate", worn.append)
     monkeypatch.setattr(translation, "get_language", lambda: worn[-1])
-    assert "leak of language" in await found()
+    await found("leak of language")
 
 
 async def test_a_rollback_that_commits_is_found(found, monkeypatch):
     monkeypatch.setattr(BaseDatabaseWrapper, "_rollback", BaseDatabaseWrapper._commit)
-    assert "leak of uncommitted rows" in await found()
+    await found("leak of uncommitted rows")
 
 
 async def test_a_user_who_is_anothers_is_found(found, monkeypatch):
@@ -188,4 +182,4 @@ async def test_a_user_who_is_anothers_is_found(found, monkeypatch):
 
     monkeypatch.setattr("django.contrib.auth.middleware.auser", acached)
     monkeypatch.setattr("django.contrib.auth.middleware.get_user", cached)
-    assert "leak of user" in await found()
+    await found("leak of user")

@@ -22,9 +22,11 @@ from onloop.testing import ForcedWindow
 from onloop.testing.windows import Target
 from onloop.waiting import Waiter
 from tests.project.library.models import Author
+from tests.reliability import scale
 from tests.reliability.findings import Findings
 
-HANG_S = 10
+# Shorter where a fault is planted.
+HANG_S = scale.PATIENCE_S
 
 
 # --- what is cancelled ------------------------------------------------------------------------
@@ -231,7 +233,7 @@ async def hand_over(
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(HANG_S):
+    async with asyncio.timeout(scale.PATIENCE_S):
         while not condition():
             await asyncio.sleep(0)
 

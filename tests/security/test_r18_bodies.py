@@ -243,7 +243,7 @@ async def test_reading_far_ahead_is_found(siege, monkeypatch):
 
 
 async def test_time_that_is_not_added_up_is_found(siege, monkeypatch):
-    never = property(lambda self: 0, lambda self, value: None)
+    never = property(lambda self: -1000, lambda self, value: None)  # nor is one pause too long
     monkeypatch.setattr(Incoming, "_waited", never, raising=False)
     monkeypatch.setattr(Slow, "PAUSE_S", 0.001)
     kinds = await found(siege, one_by_one, CHUNK_TIMEOUT=60, BODY_TIMEOUT=0.1)

@@ -40,6 +40,7 @@ class Client:
         self._bridge = here
         self._responds = False
         self._timer: asyncio.TimerHandle | None = None
+        self._waits_since = 0.0  # by the loop's clock
         self._incoming: Incoming | None = None
         self._ends_at: asyncio.TimerHandle | None = None
         self._size = len(first)
@@ -77,6 +78,7 @@ class Client:
     # --- what cancels the request -----------------------------------------------------------
 
     def _start(self) -> None:
+        self._waits_since = self._loop.time()
         self._timer = self._loop.call_later(WATCH_AFTER_S, self._begin)
 
     def _begin(self) -> None:
@@ -89,8 +91,8 @@ class Client:
         if self._ends_at is not None:
             self._ends_at.cancel()
         if self.limits.request_timeout and not self._responds and self._timer is not None:
-            begun = self._timer.when() - WATCH_AFTER_S
-            self._ends_at = self._loop.call_at(begun + self.limits.request_timeout, self._end)
+            ends_at = self._waits_since + self.limits.request_timeout
+            self._ends_at = self._loop.call_at(ends_at, self._end)
 
     def responds(self) -> None:
         """The response begins: it is not late any more."""

@@ -34,7 +34,9 @@ from onloop.asgi.request import OnloopRequest
 from onloop.asgi.response import ClientLeft, send_response
 from onloop.asgi.threads import thread_is_free
 from onloop.asgi.unit import in_unit_of
+from onloop.asgi.warm import warm_up
 from onloop.bridge import await_
+from onloop.db.scope import scope as own_scope
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -65,6 +67,9 @@ class OnloopHandler(Chain, ASGIHandler):
                     raise InvalidScope(wrong) from exc
                 raise
         elif kind == "lifespan":
+            # Nothing is served yet, so that it may take its time.
+            async with own_scope():
+                await bridge.run(warm_up)
             with watchdog.serving(explain, lingers=False):
                 await serve_lifespan(receive, send)
         else:

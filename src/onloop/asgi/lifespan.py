@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 from django.db import connections
@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from onloop import bridge, conf, perloop
 from onloop.asgi.admission import admission_of
+from onloop.asgi.warm import frozen_heap
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
@@ -38,6 +39,7 @@ def _serve(
 ) -> None:
     scope = Scope.begin()
     stack = AsyncExitStack()
+    heap = ExitStack()
     loop = asyncio.get_running_loop()
     try:
         while True:
@@ -47,6 +49,7 @@ def _serve(
                 reply = _attempt("startup", lambda: start(stack))
                 if reply["type"] == "lifespan.startup.complete":
                     enter_phase(loop, "started")
+                    heap.enter_context(frozen_heap())
             elif message["type"] == "lifespan.shutdown":
                 enter_phase(loop, "stopping")
                 reply = _attempt("shutdown", lambda: stop(stack))
@@ -62,6 +65,7 @@ def _serve(
         stop(stack, wait=first)
         raise
     finally:
+        heap.close()
         scope.end()
 
 

@@ -7,6 +7,7 @@ can be run again; only a stream (`QuerySet.iterator()`) leaves them in SQLite.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sqlite3
 import time
@@ -341,7 +342,10 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
         job = getattr(connection, "job", None)
         if job is not None and job.later(partial(sqlite3.Cursor.close, self)):
             return True  # before the connection, which the pool will not keep, is free
-        return super().abandon()
+        # The worker may have closed the connection at its end, at this very moment.
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            return super().abandon()
+        return True
 
 
 class _Rows:
