@@ -65,6 +65,7 @@ def frozen_heap() -> Iterator[None]:
     global _serving  # noqa: PLW0603 - the collector is the process's
     with _guard:
         _serving += 1
+        gc.collect()  # what is garbage by now would stay until the end
         gc.freeze()
     try:
         yield
