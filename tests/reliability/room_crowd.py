@@ -66,7 +66,7 @@ class RoomCrowd:
         wave: int,
         kills_per_s: float,
         heals_s: float,
-        count: int = 5,
+        count: int,
     ) -> None:
         self.findings = findings
         self.servers = servers
@@ -87,8 +87,11 @@ class RoomCrowd:
             await self._go(self.clients[0])
             before = process.num_fds()
             await self._come(self._sockets)
+            began = time.monotonic()
             for _ in range(0, self._kills, self._wave):
                 await self._kill_a_wave()
+            took_s = time.monotonic() - began
+            self.findings.measured["sockets killed a second"] = self._kills / took_s
             dies.process.kill()
             dies.process.wait()
             self.findings.counts["servers killed"] += 1
