@@ -1,10 +1,11 @@
 """R14: 2,000 sockets, 200 killed a second: 0 orphans in groups or presence after 30 s.
 
 The short form has 60 sockets in five rooms of two servers, one Redis and one database, and
-kills 80, twenty at a time; the full one has 40 rooms and kills 12,000, 200 within a second,
-and the next 200 once the machine has let their successors come. Killed: a connection is reset. At the end one of the two servers is killed too. What it leaves behind in presence and in
-groups is gone after four heartbeats, of half a second in the short form and of five in the full
-one. Then each room is sent to, and all who are left hear it once and in order.
+kills 80, twenty at a time; the full one has 40 rooms and kills 12,000: 200 within a second, and
+the next 200 once the machine has let their successors come. Killed: a connection is reset. At
+the end one of the two servers is killed too. What it leaves behind in presence and in groups is
+gone after four heartbeats, of half a second in the short form and of five in the full one. Then
+each room is sent to, and all who are left hear it once and in order.
 """
 
 import contextlib

@@ -46,6 +46,7 @@ class Session:
         "_is_open",
         "_left",
         "_loop",
+        "_lost",
         "_over",
         "_receive",
         "_scope",
@@ -82,6 +83,7 @@ class Session:
         self._left = False  # the client, as the server says
         self._is_open = False  # the application has accepted it
         self._gone = False  # the client, or the application has closed by itself
+        self._lost = False  # the client, as the server says to who sends
         self._gave_up = False
 
     # --- the application's life -------------------------------------------------------------
@@ -265,30 +267,52 @@ class Session:
 
         It is for the application to find the `websocket.disconnect`, and no error of its own.
         """
-        if self._ended is not None:
+        if self._ended is not None or self._lost:
             return
-        kind = message["type"]
+        kind, closed = message["type"], self._gone
         if kind == "websocket.accept":
             self._is_open = True
         elif kind in ("websocket.close", "websocket.http.response.start"):
             self._gone = True
-        sending = self._passed_on(message, kind)
         try:
-            out = sending.send(None)
-        except StopIteration:
-            pass  # the server has taken it, and nothing had to wait
-        else:
+            sending = self._passed_on(message, kind)
             try:
-                async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
-                    await _going_on(sending, out)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                self.end("slow")
+                out = sending.send(None)
+            except StopIteration:
+                pass  # the server has taken it, and nothing had to wait
+            else:
+                await self._sent_in_time(sending, out)
+        except (OSError, RuntimeError) as error:
+            # The latter uvicorn raises for a moment after it has closed the socket by itself.
+            # Else it is for an application that sends what it may not.
+            may = self._is_open and not closed and kind in ("websocket.send", "websocket.close")
+            if isinstance(error, TimeoutError) or not (may or isinstance(error, OSError)):
+                raise
+            self._lose()
         if self._waiting is None:
             self._touch()
         else:
             self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
+
+    async def _sent_in_time(self, sending: Coroutine[Any, Any, None], out: Any) -> None:
+        try:
+            async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
+                await _going_on(sending, out)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.end("slow")
+
+    def _lose(self) -> None:
+        """The client has left, and the application has its time to find that out."""
+        if self._ended is None and not self._lost:
+            self._lost = True
+            self._deadline = None
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(
+                self._settings.SOCKET_CLOSE_TIMEOUT, self._give_up
+            )
 
     def _passed_on(self, message: Message, kind: str) -> Coroutine[Any, Any, None]:
         if kind == "websocket.close" or not self._wire.sends_wait:
@@ -311,7 +335,7 @@ class Session:
         self._set_deadline(self._settings.SOCKET_CONSUMER_TIMEOUT)
 
     def _set_deadline(self, in_s: float) -> None:
-        if self._ended is not None:
+        if self._ended is not None or self._lost:
             return
         if not in_s:
             self._deadline = None
