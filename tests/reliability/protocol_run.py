@@ -31,6 +31,7 @@ from tests.reliability.protocol import (
     writes,
 )
 from tests.reliability.protocol_known import Known
+from tests.reliability.scale import HANG_S
 from tests.servers import AsgiServer
 
 # Sockets at once.
@@ -102,9 +103,9 @@ class Client:
     async def until(self, condition: Any) -> bool:
         """Wait for something to be seen; False if the connection ends or nothing comes."""
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not condition() and not self.over:
-                    self._changed.clear()
+            while not condition() and not self.over:
+                self._changed.clear()
+                async with asyncio.timeout(DEADLINE_S):  # for anything at all
                     await self._changed.wait()
         except TimeoutError:
             self.seen.hangs = True
@@ -135,7 +136,7 @@ class Protocol:
         cases: list[Case],
         known: list[Known],
         *,
-        patience_s: float = DEADLINE_S,
+        patience_s: float = HANG_S,
     ) -> None:
         """`patience_s`: until all must be quiet; a planted fault would use it up."""
         self.server = server

@@ -184,15 +184,20 @@ class RoomCrowd:
 
     async def _judge_delivery(self) -> None:
         """What is sent to each room reaches all who are left, once and in order."""
+        began = time.monotonic()
         for number in range(SENT):
             for room in self.rooms:
                 await rooms.asend(room, number)
         wanted = list(range(1, SENT + 1))
+        self.findings.measured["sending took s"] = time.monotonic() - began
 
         async def all_heard() -> bool:
             return all(client.visitor.seen() == wanted for client in self.clients)
 
-        if not await self._heals(all_heard):
+        began = time.monotonic()
+        heard = await self._heals(all_heard)
+        self.findings.measured["until all have heard s"] = time.monotonic() - began
+        if not heard:
             for client in self.clients:
                 if client.visitor.seen() != wanted:
                     self.findings.add("not delivered", (client.name, client.visitor.seen()))
