@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable
 
 import psutil
 from redis import Redis
+from websockets.exceptions import ConnectionClosed
 
 from onloop import bridge, rooms
 from onloop.rooms import presence
@@ -40,9 +42,10 @@ class Client:
         self.reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        with contextlib.suppress(Exception):  # the connection's end, however it comes
-            while True:
-                await self.visitor.next()
+        """Without a deadline: in the full form nothing comes for twenty seconds and more."""
+        with contextlib.suppress(ConnectionClosed):
+            async for text in self.visitor.remote:
+                self.visitor.frames.append(json.loads(text))
 
     async def kill(self) -> None:
         """Reset the connection: the server gets no close frame, nor a FIN."""
@@ -150,8 +153,9 @@ class RoomCrowd:
         return True
 
     async def _no_more_than(self, before: int, process: psutil.Process) -> bool:
-        # A pool, a connection to Redis, the server's own keep-alive ones.
-        return process.num_fds() <= before + 10
+        # A pool, of which each connection of SQLite has three files; a connection to Redis,
+        # the server's own keep-alive ones.
+        return process.num_fds() <= before + 30
 
     async def _judge_orphans(self) -> None:
         began = time.monotonic()
