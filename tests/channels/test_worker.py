@@ -161,6 +161,17 @@ async def test_it_outlives_redis(send, worker, redis_server):
         assert await running.ends() == 0
 
 
+async def test_a_layer_that_fails_ends_it_in_order(send, redis_server, tmp_path):
+    """Channels' own layer raises, and whoever started the worker starts it again."""
+    backend = "channels_redis.core.RedisChannelLayer"
+    layer = {**redis_server.layer(), "BACKEND": backend}
+    async with WorkerProcess(layer, tmp_path) as running:
+        redis_server.stop()
+        assert await running.ends() == 1
+        assert "ends with 0" in running.log()
+        assert "ConnectionError" in running.log()
+
+
 async def test_a_hook_that_fails_is_said_and_it_ends(send, worker):
     async with worker(LIFESPAN=["tests.project.sockets.jobs.fails"]) as running:
         assert await running.ends() == 1

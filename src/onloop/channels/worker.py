@@ -84,6 +84,11 @@ class Worker(ChannelsWorker):
             **options,
         )
 
+    def run(self) -> None:
+        """The same in every version of asgiref; `arun` on a loop of its own."""
+        with contextlib.suppress(KeyboardInterrupt):  # before `arun` listens to signals
+            asyncio.run(self.arun())
+
     async def arun(self) -> None:
         """Work until a signal comes. Raises `StartFailed`, and what the layer raises."""
         self._main = asyncio.current_task()
