@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import types
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any
 
 from onloop import conf
@@ -23,6 +22,7 @@ from onloop.channels.counts import counts
 from onloop.channels.ends import ENDS, INTERNAL_ERROR, NO_STATUS, End
 from onloop.channels.faults import is_clients_fault
 from onloop.channels.handshake import Application, Message, Receive, Send, shown
+from onloop.channels.steps import bytes_of, going_on, waited_for
 from onloop.channels.wire import Wire, wire_of
 
 logger = logging.getLogger("onloop.channels")
@@ -98,7 +98,7 @@ class Session:
         self._touch()
         running = inner(self._scope, self.receive, self.send)
         if not isinstance(running, Coroutine):
-            running = _waited_for(running)
+            running = waited_for(running)
         application = self._application = self._loop.create_task(running)
         del running
         cancelled: asyncio.CancelledError | None = None
@@ -253,7 +253,7 @@ class Session:
         most = self._settings.SOCKET_MAX_MESSAGE
         if isinstance(text, str):
             # Characters have up to 4 bytes.
-            size = len(text) if len(text) > most or len(text) * 4 <= most else _bytes_of(text)
+            size = len(text) if len(text) > most or len(text) * 4 <= most else bytes_of(text)
         elif isinstance(data, bytes | bytearray | memoryview):
             size = len(data)
         else:
@@ -297,7 +297,7 @@ class Session:
     async def _sent_in_time(self, sending: Coroutine[Any, Any, None], out: Any) -> None:
         try:
             async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
-                await _going_on(sending, out)
+                await going_on(sending, out)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -318,7 +318,7 @@ class Session:
         if kind == "websocket.close" or not self._wire.sends_wait:
             return self._waiting_itself(message, kind)
         sending = self._send(message)
-        return sending if isinstance(sending, Coroutine) else _waited_for(sending)
+        return sending if isinstance(sending, Coroutine) else waited_for(sending)
 
     async def _waiting_itself(self, message: Message, kind: str) -> None:
         if kind == "websocket.close":
@@ -393,26 +393,3 @@ class Session:
             counts.note("cancelled", shown(self._scope))
             self._gave_up = True
             self._application.cancel()
-
-
-async def _waited_for(awaitable: Awaitable[None]) -> None:
-    await awaitable
-
-
-@types.coroutine
-def _going_on(steps: Coroutine[Any, Any, None], out: Any) -> Generator[Any, Any, None]:
-    """`await steps`, which has begun and waits for `out`."""
-    try:
-        while True:
-            try:
-                sent = yield out
-            except BaseException as exc:  # noqa: BLE001 - it belongs to the awaitable
-                out = steps.throw(exc)
-            else:
-                out = steps.send(sent)
-    except StopIteration:
-        return
-
-
-def _bytes_of(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
