@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from onloop.middleware import BearerTokenMiddleware
 from tests.fresh import project
-from tests.project.settings import MIDDLEWARE
+from tests.project.settings import INSTALLED_APPS, MIDDLEWARE
 
 POSTGRESQL = {"ENGINE": "onloop.db.backends.postgresql", "NAME": "none"}
 SQLITE = {"ENGINE": "onloop.db.backends.sqlite3", "NAME": ":memory:"}
@@ -223,3 +223,20 @@ def test_settings_of_clients_without_httpx_are_named():
     )
     assert "onloop.W005" in told
     assert 'onloop.http needs httpx: pip install "django-onloop[http]"' in told
+
+
+# --- rooms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [None, {}, {"other": {}}])
+def test_rooms_without_a_channel_layer_are_e007(layers):
+    with override_settings(CHANNEL_LAYERS=layers):
+        (message,) = found()
+    assert message.id == "onloop.E007"
+    assert "InMemoryChannelLayer" in message.hint
+
+
+def test_nothing_is_said_about_layers_where_there_are_no_rooms():
+    apps = [app for app in INSTALLED_APPS if app != "onloop.rooms"]
+    with override_settings(INSTALLED_APPS=apps, CHANNEL_LAYERS={}):
+        assert found() == []

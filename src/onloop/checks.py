@@ -37,6 +37,7 @@ def register() -> None:
     checks.register(check_settings)
     checks.register(check_databases)
     checks.register(check_bearer_tokens)
+    checks.register(check_rooms)
 
 
 def check_python(**kwargs: Any) -> list[CheckMessage]:
@@ -157,6 +158,20 @@ def check_bearer_tokens(**kwargs: Any) -> list[CheckMessage]:
         if path in SESSION_USERS
     ]
     return messages
+
+
+def check_rooms(**kwargs: Any) -> list[CheckMessage]:
+    layers = getattr(settings, "CHANNEL_LAYERS", None) or {}
+    if not apps.is_installed("onloop.rooms") or "default" in layers:
+        return []
+    return [
+        Error(
+            'onloop.rooms has no channel layer: CHANNEL_LAYERS["default"] is missing.',
+            hint='"onloop.channels.layers.InMemoryChannelLayer" is for one process, '
+            '"onloop.channels.redis.RedisChannelLayer" for several.',
+            id="onloop.E007",
+        )
+    ]
 
 
 def _is_bearer(path: str) -> bool:

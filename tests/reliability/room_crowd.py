@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable
 
 import psutil
 from redis import Redis
+from websockets.exceptions import ConnectionClosed
 
 from onloop import bridge, rooms
 from onloop.rooms import presence
@@ -40,9 +42,10 @@ class Client:
         self.reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        with contextlib.suppress(Exception):  # the connection's end, however it comes
-            while True:
-                await self.visitor.next()
+        """Without a deadline: in the full form nothing comes for twenty seconds and more."""
+        with contextlib.suppress(ConnectionClosed):
+            async for text in self.visitor.remote:
+                self.visitor.frames.append(json.loads(text))
 
     async def kill(self) -> None:
         """Reset the connection: the server gets no close frame, nor a FIN."""
@@ -66,7 +69,7 @@ class RoomCrowd:
         wave: int,
         kills_per_s: float,
         heals_s: float,
-        count: int = 5,
+        count: int,
     ) -> None:
         self.findings = findings
         self.servers = servers
@@ -78,6 +81,7 @@ class RoomCrowd:
         self._heals_s = heals_s
         self._chance = random.Random(14)
         self._number = 0
+        self._longest_s = 0.0
 
     async def run(self) -> None:
         lives, dies = self.servers
@@ -87,8 +91,13 @@ class RoomCrowd:
             await self._go(self.clients[0])
             before = process.num_fds()
             await self._come(self._sockets)
+            began = time.monotonic()
             for _ in range(0, self._kills, self._wave):
                 await self._kill_a_wave()
+            took_s = time.monotonic() - began
+            self.findings.measured["killed a second, successors included"] = (
+                self._kills / took_s
+            )
             dies.process.kill()
             dies.process.wait()
             self.findings.counts["servers killed"] += 1
@@ -128,6 +137,8 @@ class RoomCrowd:
         for client in self._chance.sample(self.clients, self._wave):
             await self._go(client)
             self.findings.counts["sockets killed"] += 1
+        self._longest_s = max(self._longest_s, time.monotonic() - began)
+        self.findings.measured["longest wave of kills s"] = self._longest_s
         await self._come(self._wave)
         await asyncio.sleep(max(0, self._pause_s - (time.monotonic() - began)))
 
@@ -142,8 +153,9 @@ class RoomCrowd:
         return True
 
     async def _no_more_than(self, before: int, process: psutil.Process) -> bool:
-        # A pool, a connection to Redis, the server's own keep-alive ones.
-        return process.num_fds() <= before + 10
+        # A pool, of which each connection of SQLite has three files; a connection to Redis,
+        # the server's own keep-alive ones.
+        return process.num_fds() <= before + 30
 
     async def _judge_orphans(self) -> None:
         began = time.monotonic()
@@ -176,15 +188,20 @@ class RoomCrowd:
 
     async def _judge_delivery(self) -> None:
         """What is sent to each room reaches all who are left, once and in order."""
+        began = time.monotonic()
         for number in range(SENT):
             for room in self.rooms:
                 await rooms.asend(room, number)
         wanted = list(range(1, SENT + 1))
+        self.findings.measured["sending took s"] = time.monotonic() - began
 
         async def all_heard() -> bool:
             return all(client.visitor.seen() == wanted for client in self.clients)
 
-        if not await self._heals(all_heard):
+        began = time.monotonic()
+        heard = await self._heals(all_heard)
+        self.findings.measured["until all have heard s"] = time.monotonic() - began
+        if not heard:
             for client in self.clients:
                 if client.visitor.seen() != wanted:
                     self.findings.add("not delivered", (client.name, client.visitor.seen()))

@@ -11,13 +11,18 @@ APPLICATION = "tests.project.asgi_sockets:application"
 
 
 def serving(
-    name: str, layer: dict[str, Any], beat_s: float, application: str = APPLICATION
+    name: str,
+    layer: dict[str, Any],
+    beat_s: float,
+    application: str = APPLICATION,
+    **onloop: Any,
 ) -> Serving:
+    """`onloop` are more settings of `ONLOOP`."""
     return Serving(
         application=application,
         env=(
             ("ONLOOP_TEST_SERVER", name),
             ("ONLOOP_TEST_LAYER", json.dumps(layer)),
-            ("ONLOOP_TEST_ONLOOP", json.dumps({"ROOMS_HEARTBEAT": beat_s})),
+            ("ONLOOP_TEST_ONLOOP", json.dumps({"ROOMS_HEARTBEAT": beat_s, **onloop})),
         ),
     )

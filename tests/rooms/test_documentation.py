@@ -95,3 +95,19 @@ async def test_the_documented_consumer_guards_its_documents(db_clean, page, set_
     assert (await rooms.ahistory("document-7"))[0].body == "words"
     with pytest.raises(AssertionError, match="4403"):
         await visit("", app=of(8))
+
+
+async def test_the_documented_hook_saves_with_the_post(db_clean, page, set_up, visit):
+    set_up(IN_MEMORY)
+    user = await User.objects.acreate_user("ada")
+
+    async def application(scope, receive, send):
+        scope = {**scope, "user": user, "url_route": {"kwargs": {"room": "lobby"}}}
+        await page["CountingConsumer"].as_asgi()(scope, receive, send)
+
+    ada = await visit("lobby", app=application)
+    for _ in range(2):
+        await ada.say(type="post", body="x", key="k")
+        assert (await ada.next_of("posted"))["number"] == 1
+    await user.arefresh_from_db()
+    assert user.last_name == "1"

@@ -125,3 +125,21 @@ def test_one_unknown_id_revokes_none_and_a_pasted_secret_is_not_shown(users):
     with pytest.raises(CommandError) as caught:
         run("revoke", "onl_abc_SECRET")
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "\ud800", "a\0b"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("issue", "{}", "--name", "x"),
+        ("issue", "ada", "--name", "{}"),
+        ("list", "--user", "{}"),
+        ("revoke", "--user", "{}"),
+        ("revoke", "{}"),
+    ],
+)
+def test_what_is_no_text_is_said(users, arguments, text):
+    with pytest.raises(CommandError, match=r"is not text|a NUL character") as said:
+        run(*(argument.format(text) for argument in arguments))
+    str(said.value).encode()  # it can be printed
+    assert not Token.objects.exists()

@@ -7,6 +7,7 @@ application that serves them, and who may open a socket. Importing it needs no s
 from __future__ import annotations
 
 from onloop.channels.application import get_asgi_application
+from onloop.channels.bodies import BodyLimitMiddleware
 from onloop.channels.counts import socket_stats
 from onloop.channels.limits import SocketLimitsMiddleware
 from onloop.channels.origin import StrictOriginMiddleware
@@ -14,6 +15,7 @@ from onloop.channels.shutdown import close_sockets
 from onloop.channels.tokens import TokenAuthMiddleware, issue_ticket
 
 __all__ = [
+    "BodyLimitMiddleware",
     "SocketLimitsMiddleware",
     "StrictOriginMiddleware",
     "TokenAuthMiddleware",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -15,23 +15,31 @@ from onloop.channels.origin import StrictOriginMiddleware
 from onloop.channels.tokens import TokenAuthMiddleware
 
 
-def get_asgi_application(websocket: str | Sequence[Any]) -> Any:
+def get_asgi_application(
+    websocket: str | Sequence[Any], *, channel: str | Mapping[str, Any] | None = None
+) -> Any:
     """Set Django up and return the application of a project with sockets.
 
     `websocket`: routes of consumers, `[path("chat/", ChatConsumer.as_asgi())]`, or the dotted
     path of such a list: that is imported when Django is set up, so consumers may import models.
+
+    `channel`: consumers for `manage.py runworker` by the names of their channels,
+    `{"thumbnails": ThumbnailConsumer.as_asgi()}`, or the dotted path of such a dict.
 
     HTTP and the lifespan go to Onloop's handler. Sockets pass `StrictOriginMiddleware`, then
     Channels' `AuthMiddlewareStack` where `django.contrib.auth` and `sessions` are installed,
     and `SocketLimitsMiddleware`. Where `onloop.tokens` is installed, those with a token or a
     ticket pass `TokenAuthMiddleware` in place of the first two.
 
-    Raises `ImproperlyConfigured` if Channels is not installed, or the path is not that of a
-    list.
+    Raises `ImproperlyConfigured` if Channels is not installed, or a path is not that of a list
+    or a dict.
     """
     http = asgi.get_asgi_application()
     try:
-        from channels.routing import ProtocolTypeRouter  # noqa: PLC0415 - may be not installed
+        from channels.routing import (  # noqa: PLC0415 - may be not installed
+            ChannelNameRouter,
+            ProtocolTypeRouter,
+        )
     except ImportError as exc:
         raise ImproperlyConfigured(
             "onloop.channels.get_asgi_application() needs Channels: "
@@ -45,7 +53,16 @@ def get_asgi_application(websocket: str | Sequence[Any]) -> Any:
         )
     sockets = socket_stack(list(routes))
     lifespan = SocketLimitsMiddleware(http)
-    return ProtocolTypeRouter({"http": http, "lifespan": lifespan, "websocket": sockets})
+    protocols = {"http": http, "lifespan": lifespan, "websocket": sockets}
+    if channel is not None:
+        names = _imported(channel) if isinstance(channel, str) else channel
+        if not isinstance(names, Mapping):
+            raise ImproperlyConfigured(
+                "onloop.channels.get_asgi_application(channel=...) takes a dict of consumers "
+                f"by the names of their channels, or its dotted path, not {channel!r}."
+            )
+        protocols["channel"] = ChannelNameRouter(dict(names))
+    return ProtocolTypeRouter(protocols)
 
 
 def socket_stack(routes: list[Any]) -> Any:
@@ -73,5 +90,6 @@ def _imported(path: str) -> Any:
     except ImportError as exc:
         raise ImproperlyConfigured(
             f"The routes of sockets, {path!r}, could not be imported: {exc}. It must be the "
-            "dotted path of a list, such as 'mysite.routing.websocket_urlpatterns'."
+            "dotted path of a list, such as 'mysite.routing.websocket_urlpatterns'; for "
+            "channel= that of a dict."
         ) from exc

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import types
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any
 
 from onloop import conf
@@ -23,6 +22,7 @@ from onloop.channels.counts import counts
 from onloop.channels.ends import ENDS, INTERNAL_ERROR, NO_STATUS, End
 from onloop.channels.faults import is_clients_fault
 from onloop.channels.handshake import Application, Message, Receive, Send, shown
+from onloop.channels.steps import bytes_of, going_on, waited_for
 from onloop.channels.wire import Wire, wire_of
 
 logger = logging.getLogger("onloop.channels")
@@ -46,6 +46,7 @@ class Session:
         "_is_open",
         "_left",
         "_loop",
+        "_lost",
         "_over",
         "_receive",
         "_scope",
@@ -82,6 +83,7 @@ class Session:
         self._left = False  # the client, as the server says
         self._is_open = False  # the application has accepted it
         self._gone = False  # the client, or the application has closed by itself
+        self._lost = False  # the client, as the server says to who sends
         self._gave_up = False
 
     # --- the application's life -------------------------------------------------------------
@@ -96,7 +98,7 @@ class Session:
         self._touch()
         running = inner(self._scope, self.receive, self.send)
         if not isinstance(running, Coroutine):
-            running = _waited_for(running)
+            running = waited_for(running)
         application = self._application = self._loop.create_task(running)
         del running
         cancelled: asyncio.CancelledError | None = None
@@ -251,7 +253,7 @@ class Session:
         most = self._settings.SOCKET_MAX_MESSAGE
         if isinstance(text, str):
             # Characters have up to 4 bytes.
-            size = len(text) if len(text) > most or len(text) * 4 <= most else _bytes_of(text)
+            size = len(text) if len(text) > most or len(text) * 4 <= most else bytes_of(text)
         elif isinstance(data, bytes | bytearray | memoryview):
             size = len(data)
         else:
@@ -265,36 +267,58 @@ class Session:
 
         It is for the application to find the `websocket.disconnect`, and no error of its own.
         """
-        if self._ended is not None:
+        if self._ended is not None or self._lost:
             return
-        kind = message["type"]
+        kind, closed = message["type"], self._gone
         if kind == "websocket.accept":
             self._is_open = True
         elif kind in ("websocket.close", "websocket.http.response.start"):
             self._gone = True
-        sending = self._passed_on(message, kind)
         try:
-            out = sending.send(None)
-        except StopIteration:
-            pass  # the server has taken it, and nothing had to wait
-        else:
+            sending = self._passed_on(message, kind)
             try:
-                async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
-                    await _going_on(sending, out)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                self.end("slow")
+                out = sending.send(None)
+            except StopIteration:
+                pass  # the server has taken it, and nothing had to wait
+            else:
+                await self._sent_in_time(sending, out)
+        except (OSError, RuntimeError) as error:
+            # The latter uvicorn raises for a moment after it has closed the socket by itself.
+            # Else it is for an application that sends what it may not.
+            may = self._is_open and not closed and kind in ("websocket.send", "websocket.close")
+            if isinstance(error, TimeoutError) or not (may or isinstance(error, OSError)):
+                raise
+            self._lose()
         if self._waiting is None:
             self._touch()
         else:
             self._set_deadline(self._settings.SOCKET_IDLE_TIMEOUT)
 
+    async def _sent_in_time(self, sending: Coroutine[Any, Any, None], out: Any) -> None:
+        try:
+            async with asyncio.timeout(self._settings.SOCKET_SEND_TIMEOUT or None) as limit:
+                await going_on(sending, out)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.end("slow")
+
+    def _lose(self) -> None:
+        """The client has left, and the application has its time to find that out."""
+        if self._ended is None and not self._lost:
+            self._lost = True
+            self._deadline = None
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(
+                self._settings.SOCKET_CLOSE_TIMEOUT, self._give_up
+            )
+
     def _passed_on(self, message: Message, kind: str) -> Coroutine[Any, Any, None]:
         if kind == "websocket.close" or not self._wire.sends_wait:
             return self._waiting_itself(message, kind)
         sending = self._send(message)
-        return sending if isinstance(sending, Coroutine) else _waited_for(sending)
+        return sending if isinstance(sending, Coroutine) else waited_for(sending)
 
     async def _waiting_itself(self, message: Message, kind: str) -> None:
         if kind == "websocket.close":
@@ -311,7 +335,7 @@ class Session:
         self._set_deadline(self._settings.SOCKET_CONSUMER_TIMEOUT)
 
     def _set_deadline(self, in_s: float) -> None:
-        if self._ended is not None:
+        if self._ended is not None or self._lost:
             return
         if not in_s:
             self._deadline = None
@@ -369,26 +393,3 @@ class Session:
             counts.note("cancelled", shown(self._scope))
             self._gave_up = True
             self._application.cancel()
-
-
-async def _waited_for(awaitable: Awaitable[None]) -> None:
-    await awaitable
-
-
-@types.coroutine
-def _going_on(steps: Coroutine[Any, Any, None], out: Any) -> Generator[Any, Any, None]:
-    """`await steps`, which has begun and waits for `out`."""
-    try:
-        while True:
-            try:
-                sent = yield out
-            except BaseException as exc:  # noqa: BLE001 - it belongs to the awaitable
-                out = steps.throw(exc)
-            else:
-                out = steps.send(sent)
-    except StopIteration:
-        return
-
-
-def _bytes_of(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from channels import consumer as channels_consumer
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.db import router
+from django.db import router, transaction
 
 from onloop import bridge
 from onloop.rooms import sending, wire
@@ -72,6 +72,16 @@ class RoomConsumer(AsyncJsonWebsocketConsumer):
     async def clean(self, body: Any) -> Any:
         """Return what is saved for a body that the client posts; raise `Refused` to refuse."""
         return body
+
+    async def save(self, body: Any, key: str | None) -> Message:
+        """Save what was posted, and return the message.
+
+        It runs inside a transaction, at whose commit the message is announced. What else
+        belongs to the message is saved here too, after `await super().save(body, key)`, which
+        locks the room; if that gives a message that is `repeated`, a post was sent again, and
+        everything has been saved before. Raise `Refused` to refuse: all is rolled back.
+        """
+        return await sending.asend(self.name, body, sender=self._sender(), key=key)
 
     # --- the socket -------------------------------------------------------------------------
 
@@ -161,12 +171,16 @@ class RoomConsumer(AsyncJsonWebsocketConsumer):
         await handler(content)
 
     async def receive_post(self, content: dict[str, Any]) -> None:
-        """`{"type": "post", "body": ..., "ref": ...}`, answered when it is committed."""
+        """`{"type": "post", "body", "ref", "key"}`, answered when it is committed."""
         if "body" not in content:
             raise Refused('A post has a "body".')
         body = await self.clean(content["body"])
         try:
-            message = await sending.asend(self.name, body, sender=self._sender())
+            block: Any = transaction.atomic(using=router.db_for_write(Message))
+            async with block:
+                message = await self.save(body, content.get("key"))
+            if not message.repeated:
+                await bridge.run(sending.tell_in_test, self.name, message)
         except (ValueError, TypeError) as exc:
             raise Refused(str(exc)) from exc
         await self.send_json(

@@ -36,8 +36,13 @@ class Room(models.Model):
 
 
 class MessageManager(models.Manager["Message"]):
-    def append(self, room: str, body: Any, sender: Any = None) -> Message:
+    def append(
+        self, room: str, body: Any, sender: Any = None, key: str | None = None
+    ) -> Message:
         """Save a message with the room's next number, inside a transaction.
+
+        One of the same sender that has this `key` already is returned, as `repeated`, and
+        nothing is saved.
 
         The room's row stays locked until the transaction ends. So the next number is given out
         when this one is committed, or rolled back and free again: numbers have the order of
@@ -51,7 +56,16 @@ class MessageManager(models.Manager["Message"]):
                 rooms.get_or_create(name=room)
                 rooms.filter(name=room).update(last=F("last") + 1)
             pk, number = rooms.values_list("pk", "last").get(name=room)
-            return self.using(alias).create(room_id=pk, number=number, body=body, sender=sender)
+            if key is not None:  # looked for behind the lock, so one cannot overtake another
+                known = self.using(alias).select_related("sender")
+                found = known.filter(room_id=pk, sender=sender, key=key).first()
+                if found is not None:
+                    rooms.filter(pk=pk).update(last=F("last") - 1)
+                    found.repeated = True
+                    return found
+            return self.using(alias).create(
+                room_id=pk, number=number, body=body, sender=sender, key=key
+            )
 
     def page(
         self,
@@ -92,14 +106,26 @@ class Message(models.Model):
         default=timezone.now, editable=False
     )
 
+    # What the sender calls it, so that it is saved once though it is sent twice.
+    key: models.CharField[str | None, str | None] = models.CharField(
+        max_length=wire.MAX_KEY, null=True, default=None, editable=False
+    )
+    # Whether `send` has found it, and not saved it.
+    repeated = False
+
     objects = MessageManager()
 
     class Meta:
         ordering = ["room", "number"]
         constraints = [
             models.UniqueConstraint(
+                fields=["room", "sender", "key"],
+                condition=models.Q(key__isnull=False),
+                name="onloop_rooms_message_key",
+            ),
+            models.UniqueConstraint(
                 fields=["room", "number"], name="onloop_rooms_message_number"
-            )
+            ),
         ]
 
     def __str__(self) -> str:

@@ -30,15 +30,19 @@ LAYER_TIMEOUT_S = 5.0
 MAX_PAGE = 500
 
 
-def send(room: str, body: Any, *, sender: Any = None) -> Message:
+def send(room: str, body: Any, *, sender: Any = None, key: str | None = None) -> Message:
     """Save a message in `room`, and announce it when the transaction is committed.
 
     `body` is anything that JSON can say, `sender` a user. Works in synchronous code of any
     kind: sync views, threads, tasks, `manage.py`. Returns the message with its number.
 
+    `key` is what the sender calls the message, a UUID say, if it may be sent a second time
+    because nobody knows whether the first arrived. Then the first is returned, with `repeated`
+    set, and nothing is saved or announced.
+
     The room is locked until the transaction ends: in a long one, send at its end.
 
-    Raises `ValueError` or `TypeError` for a name or body that cannot be, and
+    Raises `ValueError` or `TypeError` for a name, body or key that cannot be, and
     `ImproperlyConfigured` where there is no channel layer. A layer that is away is logged only:
     the message is saved, and sockets find it.
     """
@@ -46,19 +50,30 @@ def send(room: str, body: Any, *, sender: Any = None) -> Message:
 
     wire.check_name(room)
     body = wire.clean(body)
+    key = None if key is None else wire.check_key(key)
     _layer()
     alias = router.db_for_write(Message)
     with transaction.atomic(using=alias):
-        message = Message.objects.append(room, body, sender)
+        message = Message.objects.append(room, body, sender, key)
+        if message.repeated:
+            return message
         tell = functools.partial(_tell, room, wire.message_event(room, message))
         transaction.on_commit(tell, using=alias)
-    if (root := nodes.root(alias)) is not None and nodes.innermost(alias) is root:
-        tell()  # in a `TestCase`, whose transaction everybody is in and which never commits
+    tell_in_test(room, message)
     return message
 
 
-async def asend(room: str, body: Any, *, sender: Any = None) -> Message:
-    return await bridge.run(send, room, body, sender=sender)
+def tell_in_test(room: str, message: Message) -> None:
+    """In a `TestCase`, announce a message: everybody is in its transaction, nothing commits."""
+    from onloop.rooms.models import Message  # noqa: PLC0415 - see above
+
+    alias = router.db_for_write(Message)
+    if (root := nodes.root(alias)) is not None and nodes.innermost(alias) is root:
+        _tell(room, wire.message_event(room, message))
+
+
+async def asend(room: str, body: Any, *, sender: Any = None, key: str | None = None) -> Message:
+    return await bridge.run(send, room, body, sender=sender, key=key)
 
 
 def announce(room: str, kind: str, **data: Any) -> None:

@@ -15,6 +15,8 @@ Event = dict[str, Any]
 
 # Characters of a room's name, and of the name of somebody in it.
 MAX_NAME = 200
+# Characters of the key of a message.
+MAX_KEY = 100
 
 
 def check_name(name: object, what: str = "room") -> str:
@@ -25,6 +27,16 @@ def check_name(name: object, what: str = "room") -> str:
             f"not {str(name)[:50]!r}."
         )
     return name
+
+
+def check_key(key: object) -> str:
+    """Return `key`; raise `ValueError` if it cannot be that of a message."""
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        raise ValueError(
+            f"The key of a message must be text of 1 to {MAX_KEY} printable characters, such "
+            f"as a UUID, not {str(key)[:50]!r}."
+        )
+    return key
 
 
 def group_of(room: str) -> str:
@@ -60,6 +72,7 @@ def _all_text(body: Any) -> str:
 def message_event(room: str, message: Message) -> Event:
     """A saved message as clients get it."""
     sender = message.sender
+    key = {} if message.key is None else {"key": message.key}
     return {
         "type": "message",
         "room": room,
@@ -67,4 +80,5 @@ def message_event(room: str, message: Message) -> Event:
         "sender": None if sender is None else sender.get_username(),
         "body": message.body,
         "created": message.created.isoformat(),
+        **key,
     }

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+from channels.layers import get_channel_layer
 from django.db import connections, transaction
 from django.http import HttpResponse
 from django.urls import path
@@ -10,6 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 import onloop
 from onloop import rooms
+from tests.project.library.models import Author
 
 started = set()
 
@@ -74,6 +76,19 @@ def announce_sync(request, room):
     return HttpResponse("0")
 
 
+async def news(request, room):
+    """Write, and tell a group when it is committed."""
+    layer = get_channel_layer()
+
+    async def tell():
+        await layer.group_send(room, {"type": "new.author"})
+
+    async with transaction.atomic():
+        await Author.objects.acreate(name=request.GET["body"])
+        transaction.on_commit(tell)
+    return HttpResponse("told")
+
+
 VIEWS = [by_async_view, by_sync_view, by_sync_view_on_loop, by_task, by_thread, by_to_thread,
-         and_roll_back, announce, announce_sync]  # fmt: skip
+         and_roll_back, announce, announce_sync, news]  # fmt: skip
 urlpatterns = [path(f"{view.__name__}/<str:room>/", csrf_exempt(view)) for view in VIEWS]

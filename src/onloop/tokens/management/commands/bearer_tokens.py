@@ -37,6 +37,8 @@ class Command(BaseCommand):
         revoke.add_argument("--user", metavar="USERNAME", help="all tokens of this user")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        for what in ("username", "user", "name", "ids"):
+            _check_text(what, options.get(what))
         getattr(self, options["action"])(**options)
 
     def issue(self, username: str, name: str, expires: str | None, **options: Any) -> None:
@@ -103,6 +105,23 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(**{UNITS[found[2]]: int(found[1])})
     except OverflowError:
         raise ValueError(f"{text!r} is too long.") from None
+
+
+def _check_text(what: str, given: Any) -> None:
+    """Refuse what no database can hold, such as bytes that are no text for the terminal.
+
+    It is not shown: it may be a token that somebody has pasted.
+    """
+    for text in given if isinstance(given, list) else [given]:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise CommandError(
+                f"The argument {what} is not text in the encoding that Python reads, UTF-8 "
+                "unless LANG or PYTHONUTF8 say otherwise."
+            ) from None
+        if text and "\0" in text:
+            raise CommandError(f"The argument {what} has a NUL character.")
 
 
 def _user(username: str) -> Any:
