@@ -224,6 +224,9 @@ class Settings:
     was not announced; who has been silent for four of them is not there any more.
 
     `HTTP`: what `onloop.http` does, a dictionary (`HttpSettings`).
+
+    Tasks (docs/tasks.md): `TASKS_PERMISSION`, the dotted path of a function that decides who
+    may see a job and cancel it.
     """
 
     SYNC_VIEWS: str = _setting("thread", _choice("thread", "loop"))
@@ -261,6 +264,7 @@ class Settings:
     SOCKET_CLOSE_TIMEOUT: float = _setting(10.0, _SECONDS)
     ROOMS_HEARTBEAT: float = _setting(5.0, _SECONDS)
     HTTP: HttpSettings = _setting(HttpSettings(), _group(HttpSettings))  # noqa: RUF009 - frozen
+    TASKS_PERMISSION: str = _setting("", _function)
 
 
 _loaded: Settings | None = None

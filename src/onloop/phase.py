@@ -23,3 +23,14 @@ def phase_of(loop: asyncio.AbstractEventLoop) -> Phase:
 def enter_phase(loop: asyncio.AbstractEventLoop, phase: Phase) -> None:
     """Note what the server of `loop` has told."""
     _phases[loop] = phase
+
+
+def has_lifespan(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether the server of `loop` has told anything."""
+    return loop in _phases
+
+
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop whose application has started, from any thread; the newest of several."""
+    serving = [loop for loop, phase in list(_phases.items()) if phase == "started"]
+    return next((loop for loop in reversed(serving) if loop.is_running()), None)

@@ -6,8 +6,9 @@ one, `ONLOOP_TEST_HOST` and `ONLOOP_TEST_PORT`, for the other `ONLOOP_TEST_FOLDE
 starts a server of its own may add `ONLOOP_TEST_DATABASE_OPTIONS`, JSON that becomes the OPTIONS
 of `default`, `ONLOOP_TEST_ONLOOP`, JSON that becomes the setting ONLOOP, and
 `ONLOOP_TEST_SITE`, JSON with ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS, `ONLOOP_TEST_LAYER`,
-JSON that becomes the channel layer, and `ONLOOP_TEST_CACHE`, JSON that becomes the default
-cache, with `ONLOOP_TEST_SESSIONS`, the name of the sessions' engine.
+JSON that becomes the channel layer, `ONLOOP_TEST_TASKS`, the OPTIONS of the backend of tasks,
+and `ONLOOP_TEST_CACHE`, JSON that becomes the default cache, with `ONLOOP_TEST_SESSIONS`, the
+name of the sessions' engine.
 """
 
 import json
@@ -37,6 +38,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "onloop.tokens",
     "onloop.rooms",
+    "onloop.tasks",
     "rest_framework.authtoken",
     "tests.project.library",
     "tests.project.desk",
@@ -105,13 +107,22 @@ if cache := os.environ.get("ONLOOP_TEST_CACHE"):
 SESSION_ENGINE = "django.contrib.sessions.backends." + os.environ.get(
     "ONLOOP_TEST_SESSIONS", "db"
 )
+TASKS = {
+    "default": {
+        "BACKEND": "onloop.tasks.InProcessBackend",
+        "QUEUES": [],  # any
+        "OPTIONS": json.loads(os.environ.get("ONLOOP_TEST_TASKS", "{}")),
+    }
+}
+if os.environ.get("ONLOOP_TEST_CELERY"):  # the URL of a Redis
+    TASKS["celery"] = {"BACKEND": "onloop.tasks.CeleryBackend", "QUEUES": []}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Tables straight from the models: running every migration of Django would cost a second per
 # run and says nothing about the engine that the tests of it do not.
 MIGRATION_MODULES = dict.fromkeys(
     (
         *("admin", "auth", "authtoken", "contenttypes", "sessions", "library"),
-        *("onloop_rooms", "onloop_tokens"),
+        *("onloop_rooms", "onloop_tasks", "onloop_tokens"),
     ),
     None,
 )

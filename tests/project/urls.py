@@ -8,5 +8,6 @@ urlpatterns = [
     path("", include("tests.project.library.urls")),
     path("desk/", include("tests.project.desk.urls")),
     path("health/", include("onloop.health")),
+    path("jobs/", include("onloop.tasks.urls")),
     path("sockets/", include("tests.project.sockets.views")),
 ]

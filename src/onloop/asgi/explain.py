@@ -19,11 +19,12 @@ from onloop.asgi.places import mark_of, prefix_of
 HANDLER = "onloop.asgi.handler"
 CHAIN = "onloop.asgi.chain"
 CONSUMERS = "onloop.channels.consumers"
+JOBS = "onloop.tasks.running"
 MAX_PATH = 200
 
 
 def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
-    """Return the request or message, and the cure; "" for what cannot be told."""
+    """Return the request, message or job, and the cure; "" for what cannot be told."""
     request, cure = "", None
     inner: FrameType | None = None
     for frame in frames:
@@ -34,6 +35,11 @@ def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
             request = _request(frame.f_locals["asgi_scope"])
         elif module == CONSUMERS and name == "dispatch_message":
             request = _message(**frame.f_locals)
+        elif module == JOBS and name == "_call":
+            job = frame.f_locals["job"]
+            request = f"job {job.result.task.module_path}"
+            if frame.f_locals.get("place") == "loop":
+                cure = _cure_of_job(frame.f_locals["function"])
         elif module == CONSUMERS and name == "call_database_sync_to_async" and cure is None:
             cure = _cure_of_call(frame.f_locals["self"].func, frame.f_locals["args"])
         inner = frame
@@ -61,6 +67,12 @@ def _cure_of_call(function: Any, args: tuple[Any, ...]) -> str:
     if mark_of(owner) is not None:
         return "mark it @onloop.in_thread in place of @onloop.on_loop"
     return _in_thread(owner)
+
+
+def _cure_of_job(function: Any) -> str:
+    if mark_of(function) is not None:
+        return "mark it @onloop.in_thread in place of @onloop.on_loop"
+    return _in_thread(function)
 
 
 def _cure(function: str, variables: Any, inner: FrameType | None) -> str | None:

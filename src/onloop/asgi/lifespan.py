@@ -24,6 +24,17 @@ logger = logging.getLogger("onloop.asgi")
 # Seconds that a shutdown waits for requests that the server has cancelled, or still serves.
 REQUESTS_S = 5.0
 
+_endings: list[Callable[[], Awaitable[None]]] = []
+
+
+def before_hooks_end(ending: Callable[[], Awaitable[None]]) -> None:
+    """Let each shutdown await `ending`: after the last request, before `LIFESPAN` is left.
+
+    For parts of Onloop that have work under way on the loop. They bound their time themselves.
+    """
+    if ending not in _endings:
+        _endings.append(ending)
+
 
 async def serve_lifespan(
     receive: Callable[[], Awaitable[Mapping[str, Any]]],
@@ -105,14 +116,15 @@ def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
     take too long and says at once that this is the end, while they still roll back.
     """
     loop = asyncio.get_running_loop()
-    try:
+    with ExitStack() as steps:  # from the last to the first, whatever fails
+        steps.callback(pools.drain_pools, loop)
+        steps.callback(_await, perloop.close_all)
+        steps.callback(_await, stack.aclose)
+        for ending in _endings:
+            steps.callback(_await, ending)
         if wait and (left := admission_of(loop).until_empty(REQUESTS_S)):
             logger.warning("The project is shut down while %d requests are under way.", left)
-    finally:
-        try:
-            bridge.await_(stack.aclose())
-        finally:
-            try:
-                bridge.await_(perloop.close_all())
-            finally:
-                pools.drain_pools(loop)
+
+
+def _await(function: Callable[[], Awaitable[None]]) -> None:
+    bridge.await_(function())

@@ -32,6 +32,14 @@ def in_unit_of(
 ) -> T:
     """`in_unit`, for a caller who has the admission of the running loop at hand."""
     admission.arrive()  # the end of the process waits for it
+    try:
+        return in_own_scope(function, *args, **kwargs)
+    finally:
+        admission.depart()
+
+
+def in_own_scope(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `in_unit`, for what the server does not count: a job, whose end others wait for."""
     scope = Scope.begin()
     # Not entered: inside another context it would do nothing, and the request before left
     # its own behind.
@@ -47,7 +55,6 @@ def in_unit_of(
                 await_(_end_thread(executor))
     finally:
         scope.end()
-        admission.depart()
 
 
 async def _end_thread(executor: Executor) -> None:

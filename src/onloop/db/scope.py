@@ -211,6 +211,20 @@ def is_untouched() -> bool:
     return scope is not None and not scope.wrappers
 
 
+def is_lent_here() -> bool:
+    """Tell whether the calling thread has been lent a scope, as that of a synchronous view."""
+    return _lent.scope is not None
+
+
+def loop_of_thread() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that the calling plain thread works for, as far as scopes know it.
+
+    The thread of a synchronous view, or one that was started from inside a scope.
+    """
+    scope = _lent.scope or _made_in.get()
+    return scope.loop if isinstance(scope, Scope) and scope.loop.is_running() else None
+
+
 def rest() -> None:
     """Give back what the calling task's own scope holds, before it waits for long.
 

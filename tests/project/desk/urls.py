@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import account, bodies, views
+from . import account, bodies, jobs, views
 
 urlpatterns = [
     path("echo/", views.echo),
@@ -33,4 +33,6 @@ urlpatterns = [
     path("new-key/", account.new_key),
     path("leave-a-note/", account.leave_a_note),
     path("read-notes/", account.read_notes),
+    path("enqueue/<str:name>/", jobs.enqueue),
+    path("enqueue-sync/<str:name>/", jobs.enqueue_sync),
 ]

@@ -1,0 +1,112 @@
+"""Writes what a job reports: at most some five times a second, and its last state for certain.
+
+The job never waits for that, but at its very end. It may stand in a transaction, which on
+SQLite nobody can write beside; the row is written when that is over. So each write is a task of
+its own, in a scope of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+
+from onloop import bridge
+from onloop.asgi.unit import in_own_scope
+from onloop.tasks import announcing, records
+from onloop.tasks.live import LiveJob
+from onloop.tasks.settling import settled
+from onloop.waiting import running_loop
+
+logger = logging.getLogger("onloop.tasks")
+
+EVERY_S = 0.2
+# Seconds in which the last state must be written, and between attempts.
+FINISH_S = 20.0
+AGAIN_S = 0.5
+
+
+class Recorder:
+    """Writes the states of one job, from the loop given."""
+
+    def __init__(self, job: LiveJob, loop: asyncio.AbstractEventLoop) -> None:
+        self._job = job
+        self._loop = loop
+        self._dirty = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._last_s = -EVERY_S
+        self._finishing: asyncio.Task[None] | None = None
+        job.changed = self.changed
+
+    def changed(self) -> None:
+        """There is something to write; from any thread."""
+        if running_loop() is self._loop:
+            self._changed()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._changed)
+        except RuntimeError:
+            pass  # the loop is closed: nobody can write any more
+
+    async def finish(self) -> None:
+        """Write the state as it is now. Goes on though it is cancelled, within `FINISH_S`."""
+        if self._finishing is None:
+            self._finishing = self._loop.create_task(self._finish(), context=Context())
+        await settled(self._finishing)
+
+    # --- on the loop --------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._dirty = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._dirty or self._timer or self._writing or self._finishing:
+            return
+        rest_s = self._last_s + EVERY_S - self._loop.time()
+        if rest_s > 0:
+            self._timer = self._loop.call_later(rest_s, self._write)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        self._timer = None
+        self._dirty = False
+        self._last_s = self._loop.time()
+        self._writing = self._loop.create_task(self._save_or_log(), context=Context())
+        self._writing.add_done_callback(self._written)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing = None
+        if not task.cancelled():  # else the loop ends
+            self._go_on()
+
+    async def _save_or_log(self) -> None:
+        try:
+            await self._save()
+        except Exception:
+            logger.exception("How far job %s is could not be stored.", self._job.id)
+
+    async def _save(self) -> None:
+        state = self._job.state()
+        if records.are_kept() and await bridge.run(in_own_scope, records.save, state):
+            self._job.ask_to_stop()
+        await announcing.announce(state)
+
+    async def _finish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        deadline = self._loop.time() + FINISH_S
+        while True:
+            try:
+                await self._save()
+                return
+            except Exception:
+                if self._loop.time() > deadline:
+                    logger.exception("The end of job %s could not be stored.", self._job.id)
+                    return
+            await asyncio.sleep(AGAIN_S)

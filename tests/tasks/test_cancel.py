@@ -1,0 +1,155 @@
+"""Jobs that are cancelled: before they begin, where they wait, in their thread, from afar."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from onloop.tasks import JobCancelled, acancel, astate, cancel, results
+from onloop.tasks.framework import task_finished
+from onloop.tasks.models import Job
+from tests.project.library.models import Author
+
+
+async def row_when_over(result):
+    async with asyncio.timeout(20):
+        while True:
+            row = await Job.objects.filter(pk=result.id, finished__isnull=False).afirst()
+            if row is not None:
+                return row
+            await asyncio.sleep(0.01)
+
+
+async def test_a_coroutine_is_cancelled_where_it_waits_and_may_clean_up(jobs, stage, ended):
+    result = await jobs.cleans_up.aenqueue()
+    await stage.until(lambda: stage.seen)
+    assert await acancel(result.id)
+    await ended(result)
+
+    assert str(result.status) == "FAILED"
+    assert issubclass(result.errors[0].exception_class, asyncio.CancelledError)
+    assert (await astate(result.id)).status == "CANCELLED"
+    assert (await row_when_over(result)).status == "CANCELLED"
+    assert await Author.objects.filter(name="cleaned up").aexists()
+    assert not await acancel(result.id)
+
+
+async def test_a_thread_is_told_when_it_reports(jobs, stage, ended):
+    result = await jobs.report_in_thread.aenqueue(10_000)
+    await stage.until(lambda: len(stage.seen) > 1)
+    assert await acancel(result.id)
+    await ended(result)
+    assert len(stage.seen) < 10_000
+    assert result.errors[0].exception_class is JobCancelled
+    assert (await row_when_over(result)).status == "CANCELLED"
+
+
+async def test_a_thread_that_asks_may_return(jobs, stage, ended):
+    result = await jobs.look_in_thread.aenqueue()
+    await stage.until(lambda: stage.seen)
+    assert await acancel(result.id)
+    assert (await ended(result)).return_value == "stopped"
+    assert (await astate(result.id)).status == "SUCCESSFUL"
+
+
+async def test_a_thread_that_did_not_hear_of_it_has_done_its_work(jobs, stage, ended):
+    result = await jobs.hold_in_thread.aenqueue("done")
+    await stage.until(lambda: stage.seen)
+    assert await acancel(result.id)
+    await asyncio.sleep(0)
+    stage.go.set()
+    assert (await ended(result)).return_value == "done"
+
+
+async def test_a_sync_job_on_the_loop_is_told_when_it_reports(jobs, stage, ended):
+    result = await jobs.report_on_loop.aenqueue(100_000)
+    await stage.until(lambda: len(stage.seen) > 1)
+    assert await acancel(result.id)
+    await ended(result)
+    assert len(stage.seen) < 100_000
+    assert (await astate(result.id)).status == "CANCELLED"
+
+
+@pytest.mark.parametrize("delayed", [False, True], ids=["ready", "delayed"])
+async def test_a_job_that_waits_never_begins(jobs, options, stage, ended, delayed):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    told = []
+
+    def receive(task_result, **kwargs):
+        told.append(task_result.id)
+
+    options(max_running=1)
+    held = await jobs.hold.aenqueue()
+    task = jobs.note
+    if delayed:
+        task = task.using(run_after=timezone.now() + timedelta(days=1))
+    result = await task.aenqueue("never")
+    await stage.until(lambda: stage.running)
+    task_finished.connect(receive)
+    try:
+        assert await acancel(result.id)
+        await ended(result)  # though no slot is free
+        row = await row_when_over(result)
+    finally:
+        task_finished.disconnect(receive)
+
+    assert told == [result.id]
+    assert (row.status, row.started) == ("CANCELLED", None)
+    assert (result.started_at, result.attempts) == (None, 0)
+    stage.go.set()
+    await ended(held)
+    assert stage.seen == ["held"]
+
+
+async def test_a_job_that_is_cancelled_as_it_is_enqueued(jobs, stage, ended):
+    result = jobs.note.enqueue("never")
+    assert cancel(result.id)
+    await ended(result)
+    assert not stage.seen
+    assert (await astate(result.id)).status == "CANCELLED"
+
+
+async def test_another_thread_cancels(jobs, stage, ended):
+    result = await jobs.hold.aenqueue()
+    await stage.until(lambda: stage.running)
+    assert await asyncio.to_thread(cancel, result.id)
+    await ended(result)
+    assert (await astate(result.id)).status == "CANCELLED"
+
+
+async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage, monkeypatch):
+    result = await jobs.report_for_ever.aenqueue()
+    await stage.until(lambda: stage.seen)
+    # As in a process that does not run it.
+    monkeypatch.setattr(results, "find", lambda job_id: None)
+    assert await acancel(result.id)
+    assert (await row_when_over(result)).status == "CANCELLED"
+    assert not await acancel(result.id)
+
+
+async def test_a_row_that_waits_elsewhere_is_cancelled_at_once(
+    jobs, options, stage, monkeypatch
+):
+    options(max_running=1)
+    await jobs.hold.aenqueue()
+    result = await jobs.note.aenqueue("never")
+    find = results.find
+    monkeypatch.setattr(results, "find", lambda job_id: None)
+    assert await acancel(result.id)
+    assert (await Job.objects.aget(pk=result.id)).status == "CANCELLED"
+    monkeypatch.setattr(results, "find", find)
+
+
+async def test_a_job_may_cancel_itself(jobs, stage, ended):
+    result = await jobs.cancels_itself.aenqueue()
+    await ended(result)
+    assert (await astate(result.id)).status == "CANCELLED"
+    assert stage.seen == [True]
+
+
+async def test_unknown_jobs_are_not_there_to_cancel(jobs):
+    assert not await acancel("unknown")
