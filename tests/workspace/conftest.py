@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,12 +15,17 @@ from psycopg import sql
 
 from tests.database import TestDatabases
 from tests.postgres import ROOT, USER
-from tests.servers import AsgiServer, AsgiServers, Serving
+from tests.servers import AsgiServer, AsgiServers, Serving, start
+from tests.workspace import upstreams
 
 WORKSPACE = ROOT / "examples" / "workspace"
 NAME = "workspace"
 PASSWORD = "only-for-this-test-run"
 HTTP_TIMEOUT_S = 60
+# So long as to be reached by nothing but a service that hangs.
+PANELS_DEADLINE_S = 5
+
+Starting = Callable[..., AsgiServer]
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +86,33 @@ def asgi_server(
     server.mark_log()
     yield server
     assert "Traceback" not in server.new_log(), server.new_log()
+
+
+@pytest.fixture
+def services() -> Iterator[upstreams.Services]:
+    """What the panels show, at the hand of the test."""
+    with upstreams.services() as running:
+        yield running
+
+
+@pytest.fixture
+def starting(workspace_env: dict[str, str], tmp_path: Path) -> Iterator[Starting]:
+    """Starts a server for this test alone: `starting(NEWS_URL=...)`."""
+    servers: list[AsgiServer] = []
+    stack = ExitStack()
+
+    def started(**variables: str) -> AsgiServer:
+        env = {**workspace_env, "PANELS_DEADLINE": str(PANELS_DEADLINE_S), **variables}
+        serving = Serving(application="workspace.asgi:application", env=tuple(env.items()))
+        servers.append(start(serving, tmp_path))
+        stack.callback(servers[-1].stop)
+        return servers[-1]
+
+    with stack:
+        yield started
+    for server in servers:
+        assert server.stop() == 0
+        assert "Traceback" not in server.log_text(), server.log_text()
 
 
 @pytest.fixture

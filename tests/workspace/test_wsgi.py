@@ -27,6 +27,9 @@ placed = client.post("/catalogue/orders/", order, content_type="application/json
 assert placed.status_code == 201, placed.content
 assert len(client.get("/catalogue/summary/").json()) == 10
 assert client.get("/health/ready/").json()["databases"] == {"default": "ok"}
+panels = client.get("/panels/data/").json()["panels"]  # without a lifespan none of them runs
+assert {panel["problem"] for panel in panels} == {"It is not set up here."}, panels
+assert client.get("/panels/").status_code == 200
 print("served")
 """
 

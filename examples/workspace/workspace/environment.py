@@ -1,6 +1,7 @@
 """Reads settings from environment variables. Says what is wrong instead of guessing."""
 
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -27,6 +28,33 @@ def flag(name: str, default: bool) -> bool:
 def words(name: str) -> list[str]:
     """A list separated by commas."""
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+def seconds(name: str, default: float) -> float:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII) or not float(text):
+        raise ImproperlyConfigured(f"{name} must be a number of seconds above 0, such as 2.5.")
+    return float(text)
+
+
+def address(name: str) -> str | None:
+    """The address of another service. Errors never repeat it: it may hold a key."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        fits = False
+    if not fits or not text.isascii() or not text.isprintable() or " " in text:
+        raise ImproperlyConfigured(
+            f"{name} must be an address like https://weather.example.org/now, with special "
+            "characters percent-encoded."
+        )
+    return text
 
 
 def secret_key(path: Path) -> str:

@@ -13,7 +13,9 @@ from django.views.csrf import csrf_failure as stock_csrf_failure
 
 from workspace.api import ApiError, api_view
 
-API_PATHS = r"^(?:people|accounts/me|catalogue/(?:products|orders|summary))(?:/.*)?$"
+API_PATHS = (
+    r"^(?:people|accounts/me|panels/data|catalogue/(?:products|orders|summary))(?:/.*)?$"
+)
 
 
 def _speaks_json(request: HttpRequest) -> bool:

@@ -1,6 +1,6 @@
 """Settings of the reference service. Everything that differs between places is an environment
-variable: ``DATABASE_URL``, ``REDIS_URL``, ``DEBUG``, ``ALLOWED_HOSTS``, ``SECRET_KEY`` (see the
-README)."""
+variable: ``DATABASE_URL``, ``REDIS_URL``, ``DEBUG``, ``ALLOWED_HOSTS``, ``SECRET_KEY``, and the
+addresses of the services that the panels show (see the README)."""
 
 import os
 from pathlib import Path
@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "people",
     "catalogue",
     "rooms",
+    "panels",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -46,7 +47,7 @@ ONLOOP = {
     # Sync views run in a thread unless they are named here. These do nothing but talk to the
     # database, so they are as quick on the loop as an async view.
     "ON_LOOP": ["django.contrib.admin", "rest_framework"],
-    "LIFESPAN": ["workspace.lifespan.announce"],
+    "LIFESPAN": ["workspace.lifespan.announce", "panels.demo.services"],
     # Nobody needs a token: every path is public. Who sends one is its user, without a session.
     "BEARER_PUBLIC_PATHS": ["/"],
 }
@@ -61,6 +62,16 @@ DATABASES = {
     )
 }
 CHANNEL_LAYERS = {"default": environment.channel_layer(os.environ.get("REDIS_URL"))}
+
+# The services that the panels show; None: the one that the demo runs itself.
+PANELS = {
+    "weather": environment.address("WEATHER_URL"),
+    "rates": environment.address("RATES_URL"),
+    "news": environment.address("NEWS_URL"),
+}
+# Seconds that the page waits for all of them.
+PANELS_DEADLINE_S = environment.seconds("PANELS_DEADLINE", default=2.5)
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TEMPLATES = [
@@ -126,5 +137,7 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # The access log already has a line for each 404; here only what broke.
         "django.request": {"level": "ERROR"},
+        # A line for each request to another service, with its address, which may hold a key.
+        "httpx": {"level": "WARNING"},
     },
 }

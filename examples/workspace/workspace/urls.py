@@ -13,6 +13,7 @@ urlpatterns = [
     path("people/", include("people.urls")),
     path("catalogue/", include("catalogue.urls")),
     path("rooms/", include("rooms.urls")),
+    path("panels/", include("panels.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/profile/", accounts.profile, name="profile"),

@@ -1,0 +1,31 @@
+"""The page, and the same as JSON, with which its script refreshes it."""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from panels import services
+from workspace.api import api_view
+
+HEADERS = {
+    # What the services say may be anything: no script or style but this service's own files.
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+}
+
+
+@require_safe
+async def page(request: HttpRequest) -> HttpResponse:
+    context = {"board": await services.board(), "deadline_s": settings.PANELS_DEADLINE_S}
+    response = render(request, "panels/index.html", context)
+    for name, value in HEADERS.items():
+        response[name] = value
+    return response
+
+
+@api_view("GET")
+async def data(request: HttpRequest) -> HttpResponse:
+    return JsonResponse((await services.board()).as_json(), headers=HEADERS)
