@@ -221,8 +221,8 @@ class Settings:
     consumer ends (`SOCKET_CLOSE_TIMEOUT`). 0 is no limit, but for the first two and the last.
 
     Celery (docs/celery.md), in workers with `onloop.celery:TaskPool`: `SYNC_TASKS`, where plain
-    `def` tasks run, "thread" or "loop", unless a mark or a prefix says otherwise; `TASK_THREADS`
-    of a worker, for those.
+    `def` tasks run, "thread" or "loop", unless a mark or a prefix says otherwise;
+    `TASK_THREADS`, how many threads a worker has for those.
 
     Rooms (docs/rooms.md): `ROOMS_HEARTBEAT`, seconds between looks into the database for what
     was not announced; who has been silent for four of them is not there any more.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,11 @@ def worker_of(
         if key not in shared_workers:
             folder = tmp_path_factory.mktemp("workers")
             shared_workers[key] = start(
-                folder, broker, f"shared-{pool}-{concurrency}", pool=pool, concurrency=concurrency
+                folder,
+                broker,
+                f"shared-{pool}-{concurrency}",
+                pool=pool,
+                concurrency=concurrency,
             )
         return shared_workers[key]
 
@@ -94,8 +100,34 @@ def own_worker(broker: str, db_clean: TestDatabases, tmp_path: Path) -> Iterator
 @pytest.fixture
 def gate(broker: str) -> Iterator[Gate]:
     """A new gate, which opens at the end."""
+    with _new_gate(broker) as gate:
+        yield gate
+
+
+@pytest.fixture
+def other_gate(broker: str) -> Iterator[Gate]:
+    with _new_gate(broker) as gate:
+        yield gate
+
+
+@pytest.fixture
+def writers(database: TestDatabases) -> int:
+    """How many transactions can write at once."""
+    return 1 if database.kind == "sqlite" else 8
+
+
+@contextmanager
+def _new_gate(broker: str) -> Iterator[Gate]:
     server = redis.Redis.from_url(broker, decode_responses=True)
     gate = Gate(server, f"gate-{next(_names)}-{os.getpid()}")
     yield gate
     gate.open()
     server.close()
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Until it is; fails if it never comes to be."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -6,6 +6,7 @@ A task says that it is there and waits until the test, which has seen all of the
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +14,7 @@ from weakref import WeakKeyDictionary
 import redis
 import redis.asyncio
 
-from tests.celery.app import URL
+from tests.celery.app import URL, VISIBILITY_S
 
 LOOK_S = 0.02
 DEADLINE_S = 45
@@ -78,3 +79,18 @@ class Gate:
             assert time.monotonic() < deadline, f"{what}: {seen} of {count}"
             time.sleep(LOOK_S)
         assert seen == count, f"{what}: {seen}, and not {count}"
+
+    def unacked(self) -> set[str]:
+        """The ids of tasks that were handed to a worker, which has not acknowledged them."""
+        kept = self._server.hvals("unacked")
+        return {json.loads(each)[0]["headers"]["id"] for each in kept}
+
+    def wait_for_restoring(self) -> None:
+        """Until a worker that starts takes over what others have not acknowledged."""
+        deadline = time.monotonic() + DEADLINE_S
+        while any(
+            score > time.time() - VISIBILITY_S
+            for _, score in self._server.zrange("unacked_index", 0, -1, withscores=True)
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(LOOK_S)

@@ -5,7 +5,7 @@ import os
 import threading
 
 from asgiref.sync import sync_to_async
-from celery import current_task, shared_task
+from celery import current_task, group, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.db import connection, transaction
 from django.utils import translation
@@ -189,16 +189,26 @@ async def reject_once(gate):
 
 
 @shared_task
-async def send_on(gate):
-    """Sends two more and a group, without an await."""
-    other = note_parent.delay(gate)
-    transaction.on_commit(lambda: note_parent.delay(gate))
-    return other.id
+async def send_on(gate, queue):
+    """Sends others: at once, from a child, in a group, on commit."""
+    note_parent.apply_async((gate, "at once"), queue=queue)
+
+    async def child():
+        note_parent.apply_async((gate, "from a child"), queue=queue)
+
+    await asyncio.gather(child())
+    group(note_parent.s(gate, "in a group").set(queue=queue) for _ in range(3))()
+    async with transaction.atomic():
+        await Author.objects.acreate(name=f"sender {gate}")
+        note_parent.apply_async_on_commit((gate, "on commit"), queue=queue)
+        await note(gate, "before the commit")
 
 
 @shared_task(bind=True)
-async def note_parent(self, gate):
-    await note(gate, f"from {self.request.parent_id}")
+async def note_parent(self, gate, what):
+    there = await Author.objects.filter(name=f"sender {gate}").aexists()
+    if what != "on commit" or there:
+        await note(gate, f"{what} of {self.request.parent_id}")
 
 
 @shared_task

@@ -59,12 +59,12 @@ def test_a_language_is_a_tasks_own(worker: Worker, gate: Gate) -> None:
     assert [got(result) for result in results] == [["en", language] for language in languages]
 
 
-def test_transactions_are_apart(worker: Worker, gate: Gate) -> None:
+def test_transactions_are_apart(worker: Worker, gate: Gate, writers: int) -> None:
     results = [
         worker.send(tasks.write, f"in a task {n}", str(gate), "fail" if n % 2 else "commit")
         for n in range(8)
     ]
-    gate.wait_for(8)
+    gate.wait_for(writers)
     assert not Author.objects.filter(name__startswith="in a task").exists()
     gate.open()
     for n, result in enumerate(results):
@@ -109,9 +109,15 @@ def test_an_async_errback_is_run(worker: Worker, gate: Gate) -> None:
 
 
 def test_a_task_that_sends_others_is_their_parent(worker: Worker, gate: Gate) -> None:
-    sender = worker.send(tasks.send_on, str(gate))
-    # They go to the default queue, where nobody serves.
-    assert got(sender)
+    sender = worker.send(tasks.send_on, str(gate), worker.queue)
+    got(sender)
+    for what, count in {
+        "at once": 1,
+        "from a child": 1,
+        "in a group": 3,
+        "on commit": 1,
+    }.items():
+        gate.wait_for(count, f"{what} of {sender.id}")
 
 
 def test_a_task_that_cancels_itself_fails(worker: Worker) -> None:

@@ -72,7 +72,7 @@ class Execution:
         """Stand around the task's code, the outermost time; inner ones change nothing.
 
         Raises `SoftTimeLimitExceeded` for a `SoftLimit`, `asyncio.CancelledError` if it was
-        ended, however it took that, and `SelfCancelled` if it was not and says that it was.
+        ended, however it took that, and `SelfCancelled` if it was not and says so.
         """
         if self._at != "before":
             yield
@@ -128,8 +128,8 @@ class Interruptible(Coroutine[Any, Any, T]):
     def __init__(self, coro: Coroutine[Any, Any, T], execution: Execution) -> None:
         self._coro = coro
         self._execution = execution
-        self.__name__ = coro.__name__
-        self.__qualname__ = coro.__qualname__
+        self.__name__ = getattr(coro, "__name__", type(coro).__name__)
+        self.__qualname__ = getattr(coro, "__qualname__", self.__name__)
 
     def send(self, value: Any) -> Any:
         return self._coro.send(value)

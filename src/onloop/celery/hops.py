@@ -70,7 +70,7 @@ def hop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             raise cancelled
         finally:
             del cancelled  # no cycle of exception, traceback and this frame
-    return done.result()  # type: ignore[no-any-return]
+    return done.result()
 
 
 def _call(context: contextvars.Context, call: Callable[[], T]) -> T:

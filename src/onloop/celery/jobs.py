@@ -70,7 +70,7 @@ class Job:
                 await bridge.run(in_unit, self._apply)
         except asyncio.CancelledError:
             raise
-        except BaseException:  # noqa: BLE001 - SystemExit would end the loop
+        except BaseException:
             logger.exception("What Celery does around task %s failed.", self.name)
 
     def _apply(self) -> None:
@@ -119,7 +119,7 @@ class Job:
         def work() -> None:
             try:
                 contextvars.Context().run(self._apply_in_thread)
-            except BaseException:  # noqa: BLE001 - nobody asks for the future
+            except BaseException:
                 logger.exception("What Celery does around task %s failed.", self.name)
             finally:
                 over(self)

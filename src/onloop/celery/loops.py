@@ -83,7 +83,9 @@ class LoopThread:
             return  # it has ended
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            logger.warning("The event loop did not end within %g s: a task holds it.", timeout_s)
+            logger.warning(
+                "The event loop did not end within %g s: a task holds it.", timeout_s
+            )
 
     @property
     def is_alive(self) -> bool:
@@ -158,7 +160,7 @@ def worker_loop() -> LoopThread:
 
 def close_worker_loop(**kwargs: Any) -> None:
     """Close the loop of this process, and the pools of its connections."""
-    global _of_process  # noqa: PLW0603 - see `worker_loop`
+    global _of_process
     with _guard:
         closing, _of_process = _of_process, None
     if closing is not None:

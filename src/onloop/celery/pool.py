@@ -27,7 +27,7 @@ logger = logging.getLogger("onloop.celery")
 TEND_S = 0.2
 
 
-class TaskPool(BasePool):  # type: ignore[misc] - Celery has no types
+class TaskPool(BasePool):  # type: ignore[misc]
     """Runs `async def` tasks on the loop, and others in threads or where their marks say.
 
     `limit` is Celery's `--concurrency`: so many tasks run at once.
@@ -115,6 +115,12 @@ class TaskPool(BasePool):  # type: ignore[misc] - Celery has no types
         if line is None:
             return
         self._loop.call(line.close)
+        logger.info(
+            "The worker stops when its %d tasks have ended; %d have not begun, and are left "
+            "to others.",
+            line.running,
+            line.waiting,
+        )
         while not line.idle.wait(TEND_S):
             tend()
         self._end()
@@ -182,7 +188,7 @@ def tend() -> None:
     if hub is None:
         return
     try:
-        hub.fire_timers()
+        hub.fire_timers()  # type: ignore[no-untyped-call]
         with hub._ready_lock:
             mine = {callback for callback in hub._ready if _acknowledges(callback)}
             hub._ready -= mine

@@ -25,7 +25,7 @@ Make = Callable[[], Coroutine[Any, Any, Any]]
 bindings.install()
 
 
-class Task(DjangoTask):  # type: ignore[misc] - Celery has no types
+class Task(DjangoTask):  # type: ignore[misc]
     """A task whose function may be `async def`.
 
     For a whole app, and the shared tasks of reusable apps in it:
@@ -41,14 +41,14 @@ class Task(DjangoTask):  # type: ignore[misc] - Celery has no types
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        run = vars(cls).get("run")
+        run: Any = vars(cls).get("run")
         function = run.__func__ if isinstance(run, staticmethod) else run
         if function is None:
             return
         # Of what a decorator made of it, as Celery's for Pydantic, too.
         cls.is_async = iscoroutinefunction(inspect.unwrap(function))
         if cls.is_async:
-            cls._function = run  # type: ignore[assignment] - bound, as `run` was
+            cls._function = run  # bound, as `run` was
             completed = _completed(cls, function)
             cls.run = staticmethod(completed) if isinstance(run, staticmethod) else completed
 
