@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import time
@@ -37,6 +38,7 @@ def broker() -> Iterator[str]:
     app.set_default()
     app.loader.import_default_modules()
     yield server.url
+    gc.collect()  # results speak to Redis when they go
     app.close()
     server.close()
 

@@ -101,6 +101,7 @@ def test_a_killed_worker_runs_late_tasks_again_and_others_not(
     gate.wait_for(3, "begun")
     gate.wait_for(min(3, writers))
     other_gate.wait_for(3)
+    eventually(lambda: gate.unacked() == {result.id for result in late})
     worker.kill()
     eventually(lambda: not Author.objects.exists())
     gate.open()

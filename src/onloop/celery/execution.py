@@ -92,8 +92,8 @@ class Execution:
             if self.ended:
                 raise
             raise SelfCancelled(
-                "The task ended by asyncio.CancelledError, and nobody had revoked it: something "
-                "that it awaited was cancelled by its own code. Catch it there, or raise "
+                "The task ended by asyncio.CancelledError, and nobody had revoked it: what it "
+                "awaited was cancelled by its own code. Catch it there, or raise "
                 "celery.exceptions.Ignore."
             ) from exc
         except BaseException as exc:

@@ -42,6 +42,10 @@ class Job:
     on_success: Callable[[Any], object]
     on_failure: Callable[[Any], object]
     on_timeout: Callable[[bool, float], object]
+    # What is told does not wait for the broker, and need not hop.
+    quick: bool
+    # Called when something was told.
+    told: Callable[[], object]
     soft_limit: float | None = None
     limit: float | None = None
     number: int = field(default_factory=lambda: next(_numbers))
@@ -74,7 +78,7 @@ class Job:
             logger.exception("What Celery does around task %s failed.", self.name)
 
     def _apply(self) -> None:
-        hop(self.on_accepted, self.number, time.monotonic())
+        self._tell(self.on_accepted, self.number, time.monotonic())
         if self.execution.ended:
             return  # revoked while it waited; Celery has settled that
         timers = self._set_limits()
@@ -82,16 +86,23 @@ class Job:
             outcome = self.target(*self.args, **self.kwargs)
         except asyncio.CancelledError:
             if self.timed_out:
-                hop(self.on_timeout, False, self.limit or 0.0)
+                self._tell(self.on_timeout, False, self.limit or 0.0)
             elif not self.execution.ended:
                 raise  # the loop is closed
         except BaseException as exc:  # noqa: BLE001 - Celery is told of it
-            hop(self.on_failure, _failure(exc))
+            self._tell(self.on_failure, _failure(exc))
         else:
-            hop(self.on_success, outcome)
+            self._tell(self.on_success, outcome)
         finally:
             for timer in timers:
                 timer.cancel()
+
+    def _tell(self, callback: Callable[..., object], *args: Any) -> None:
+        if self.quick:
+            callback(*args)
+        else:
+            hop(callback, *args)
+        self.told()
 
     def _set_limits(self) -> list[asyncio.TimerHandle]:
         loop = asyncio.get_running_loop()
@@ -128,6 +139,7 @@ class Job:
 
     def _apply_in_thread(self) -> None:
         self.on_accepted(self.number, time.monotonic())
+        self.told()
         if self.execution.ended:
             return  # revoked while it waited
         self.in_code = True
@@ -137,6 +149,8 @@ class Job:
             self.on_failure(_failure(exc))
         else:
             self.on_success(outcome)
+        finally:
+            self.told()
 
     def stop(self) -> None:
         """Cancel it: on the loop's thread, or, if it runs in a thread, on any."""

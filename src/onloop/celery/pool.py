@@ -20,6 +20,7 @@ from onloop import conf
 from onloop.celery.jobs import Job
 from onloop.celery.line import Line
 from onloop.celery.loops import CANCEL_S, close_worker_loop, worker_loop
+from onloop.celery.waker import Waker
 
 logger = logging.getLogger("onloop.celery")
 
@@ -46,6 +47,13 @@ class TaskPool(BasePool):  # type: ignore[misc]
         self._loop = worker_loop()
         self._line = Line(self._loop.loop, self._threads, limit=self.limit, threads=threads)
         self._quiet: set[str] = set()
+        self._waker = Waker()
+        self._has_hub = False
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Called by Celery with its own loop, if the broker has one that does not block."""
+        self._has_hub = True
+        self._waker.register(loop)
 
     def on_apply(
         self,
@@ -72,6 +80,8 @@ class TaskPool(BasePool):  # type: ignore[misc]
             on_success=callback or _nothing,
             on_failure=error_callback or _nothing,
             on_timeout=timeout_callback or _nothing,
+            quick=self._has_hub and not _sends_events(accept_callback),
+            told=self._waker.wake,
             soft_limit=soft_timeout or self.options.get("soft_timeout"),
             limit=timeout or self.options.get("timeout"),
         )
@@ -148,6 +158,7 @@ class TaskPool(BasePool):  # type: ignore[misc]
             self._line = None
             self._threads.shutdown(wait=False, cancel_futures=True)
             close_worker_loop()
+            self._waker.close()
 
     # --- how many -----------------------------------------------------------------------------
 
@@ -176,6 +187,12 @@ class TaskPool(BasePool):  # type: ignore[misc]
 
 def _nothing(*args: Any) -> None:
     pass
+
+
+def _sends_events(callback: Any) -> bool:
+    """Whether Celery tells the broker of it (`-E`), which blocks."""
+    eventer = getattr(getattr(callback, "__self__", None), "eventer", None)
+    return bool(eventer and eventer.enabled)
 
 
 def tend() -> None:
