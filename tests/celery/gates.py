@@ -85,6 +85,11 @@ class Gate:
         kept = self._server.hvals("unacked")
         return {json.loads(each)[0]["headers"]["id"] for each in kept}
 
+    def cut_connections(self) -> None:
+        """Of the workers with Redis; they may connect again."""
+        self._server.client_kill_filter(_type="normal", skipme=True)
+        self._server.client_kill_filter(_type="pubsub", skipme=True)
+
     def wait_for_restoring(self) -> None:
         """Until a worker that starts takes over what others have not acknowledged."""
         deadline = time.monotonic() + DEADLINE_S

@@ -87,6 +87,30 @@ async def read(name):
     return {"name": plain.name, **_place()}
 
 
+async def _until_row(name):
+    await Author.objects.acreate(name=f"begun {name}")
+    while not await Author.objects.filter(name=f"go {name}").aexists():
+        await asyncio.sleep(0.02)
+
+
+@shared_task
+async def wait_without_redis(name):
+    """Waits for a row of the database."""
+    await _until_row(name)
+
+
+@shared_task
+async def send_many(queue):
+    """Many groups at once, of many tasks."""
+
+    async def send():
+        return [
+            result.id for result in group(add.s(n, n).set(queue=queue) for n in range(20))()
+        ]
+
+    return [each for ids in await asyncio.gather(*(send() for _ in range(15))) for each in ids]
+
+
 @shared_task(bind=True)
 async def whoami(self, gate):
     """Its own request, before and after the others have run, in a child and in a thread."""

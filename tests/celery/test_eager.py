@@ -126,17 +126,19 @@ def test_signals_are_sent_once(eager) -> None:
 # --- sending ----------------------------------------------------------------------------------
 
 
+_published: list[threading.Thread] = []
+
+
+@before_task_publish.connect  # for good: Celery 5.5 looks at the first list of receivers
+def _note_thread(**kwargs):
+    _published.append(threading.current_thread())
+
+
 @pytest.fixture
 def published():
     """The threads in which messages were sent."""
-    threads = []
-
-    def note(**kwargs):
-        threads.append(threading.current_thread())
-
-    before_task_publish.connect(note)
-    yield threads
-    before_task_publish.disconnect(note)
+    _published.clear()
+    return _published
 
 
 async def test_what_is_sent_from_a_bridge_does_not_hold_the_loop(

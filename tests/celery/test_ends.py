@@ -121,6 +121,24 @@ def test_a_killed_worker_runs_late_tasks_again_and_others_not(
     assert [result.state for result in early] == ["PENDING"] * 3
 
 
+def test_a_worker_that_loses_the_broker_goes_on(own_worker: Start, gate: Gate) -> None:
+    worker = own_worker(concurrency=1)
+    first = worker.send(tasks.wait_without_redis, str(gate))
+    eventually(lambda: Author.objects.filter(name=f"begun {gate}").exists())
+    second = worker.send(tasks.wait_late, str(gate))
+    eventually(lambda: f"{second.id}] received" in worker.log_text())
+    gate.cut_connections()
+    eventually(lambda: "Connection to broker lost" in worker.log_text())
+    eventually(lambda: worker.log_text().count(f"{second.id}] received") == 2)
+    gate.open()
+    Author.objects.create(name=f"go {gate}")
+    got(first)
+    got(second)
+    assert gate.noted("begun") == 1
+    assert Author.objects.filter(name__startswith="begun").count() == 1
+    assert worker.stop() == 0
+
+
 @pytest.mark.only_on("postgresql")
 @pytest.mark.parametrize("pool", ["custom", "prefork", "threads", "solo"])
 def test_no_connection_is_left(pool: str, own_worker: Start, pg_activity, gate: Gate) -> None:

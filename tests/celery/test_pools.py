@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
 from tests.celery import tasks
 from tests.celery.conftest import DEADLINE_S, Start, eventually
@@ -68,6 +68,18 @@ def test_the_hard_limit_kills_a_prefork_process(worker_of: Start, gate: Gate) ->
     eventually(lambda: not Author.objects.filter(name__startswith="rolled back").exists())
     gate.open()
     assert got(worker.send(tasks.wait, str(gate)))["where"] == "bridge"
+
+
+def test_revoking_ends_a_prefork_process(own_worker: Start, gate: Gate) -> None:
+    worker = own_worker(pool="prefork", concurrency=1)
+    result = worker.send(tasks.rolls_back_slowly, str(gate))
+    gate.wait_for(1, "begun")
+    result.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        got(result)
+    assert got(worker.send(tasks.add, 1, 2)) == 3
+    eventually(lambda: not Author.objects.filter(name__startswith="rolled back").exists())
+    assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("pool", POOLS)

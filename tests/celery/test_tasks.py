@@ -120,6 +120,22 @@ def test_a_task_that_sends_others_is_their_parent(worker: Worker, gate: Gate) ->
         gate.wait_for(count, f"{what} of {sender.id}")
 
 
+def test_many_groups_at_once_do_not_wait_for_one_another(worker: Worker) -> None:
+    """More than the broker has connections for."""
+    assert len(set(got(worker.send(tasks.send_many, worker.queue)))) == 300
+
+
+def test_a_worker_that_sends_events(own_worker: Start, gate: Gate) -> None:
+    worker = own_worker(arguments=("-E",))
+    results = [worker.send(tasks.wait, str(gate)) for _ in range(20)]
+    gate.wait_for(20)
+    gate.open()
+    assert len({got(result)["loop"] for result in results}) == 1
+    with pytest.raises(ValueError, match="told"):
+        got(worker.send(tasks.fail, "told"))
+    assert worker.stop() == 0
+
+
 def test_a_task_that_cancels_itself_fails(worker: Worker) -> None:
     with pytest.raises(Exception, match="nobody had revoked it"):
         got(worker.send(tasks.cancels_itself))

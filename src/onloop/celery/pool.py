@@ -7,11 +7,13 @@ Celery's consumer, which talks to the broker, keeps the main one.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from celery.concurrency.base import BasePool
 from kombu.asynchronous import get_event_loop
 from kombu.message import Message
@@ -49,6 +51,13 @@ class TaskPool(BasePool):  # type: ignore[misc]
         self._quiet: set[str] = set()
         self._waker = Waker()
         self._has_hub = False
+        if others := [task.name for task in self._tasks() if is_lost(task)]:
+            logger.error(
+                "These tasks are `async def`, and not of the class that runs them: %s. Write "
+                'Celery(..., task_cls="onloop.celery:Task"), or derive their `base` from '
+                "onloop.celery.Task.",
+                ", ".join(sorted(others)),
+            )
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Called by Celery with its own loop, if the broker has one that does not block."""
@@ -95,6 +104,9 @@ class TaskPool(BasePool):  # type: ignore[misc]
             )
         self._loop.call(self._open_line.add, job)
         return job
+
+    def _tasks(self) -> list[Any]:
+        return list(self.app.tasks.values()) if self.app is not None else []
 
     def _task_of(self, args: Any) -> Any:
         """The task, if it is of a class that knows its place."""
@@ -183,6 +195,11 @@ class TaskPool(BasePool):  # type: ignore[misc]
             "waiting": line.waiting if line else 0,
             "threads": line.threads if line else 0,
         }
+
+
+def is_lost(task: Any) -> bool:
+    """Tell whether a task is `async def`, and nobody would await it."""
+    return not hasattr(task, "place") and iscoroutinefunction(inspect.unwrap(task.run))
 
 
 def _nothing(*args: Any) -> None:
