@@ -43,6 +43,21 @@ def test_many_wait_at_once_on_one_loop(own_worker: Start, gate: Gate) -> None:
     assert len({(answer["pid"], answer["loop"]) for answer in answers}) == 1
 
 
+def test_tasks_wait_for_the_few_connections_of_the_pool(
+    own_worker: Start, gate: Gate, database
+) -> None:
+    worker = own_worker(concurrency=100)
+    names = [f"author {n}" for n in range(300)]
+    results = [worker.send(tasks.read, name) for name in names]
+    results += [worker.send(tasks.fail, "told") for _ in range(50)]
+    assert [got(result)["name"] for result in results[:300]] == names
+    assert len({result.get()["loop"] for result in results[:300]}) == 1
+    for result in results[300:]:
+        with pytest.raises(ValueError, match="told"):
+            got(result)
+    assert worker.stop() == 0
+
+
 def test_each_task_sees_its_own_request(worker: Worker, gate: Gate) -> None:
     results = [worker.send(tasks.whoami, str(gate)) for _ in range(10)]
     gate.wait_for(10)
