@@ -10,6 +10,7 @@ from celery.app.trace import trace_task_ret
 
 from onloop.celery import TaskPool, loops
 from onloop.celery.line import Line
+from onloop.perloop import PerLoop
 from tests.celery.tasks import add
 
 
@@ -142,6 +143,23 @@ def test_a_sync_task_waits_for_a_thread_and_an_async_one_does_not() -> None:
     assert began == [0, 2, 3]
     line._over(line._running[0])
     assert began == [0, 2, 3, 1], "the one that has waited longest"
+
+
+def test_what_a_loop_has_open_is_closed_with_it(broker: str) -> None:
+    closed = []
+
+    async def close(what):
+        closed.append(what)
+
+    clients = PerLoop("a client", lambda: "client", close)
+
+    async def use():
+        return clients.get()
+
+    assert loops.worker_loop().run(use) == "client"
+    assert not closed
+    loops.close_worker_loop()
+    assert closed == ["client"]
 
 
 def test_the_loop_of_a_process_is_made_once_and_closed(broker: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import signals
 
-from onloop import bridge, watchdog
+from onloop import bridge, perloop, watchdog
 from onloop.asgi.unit import in_unit
 from onloop.celery.errors import SoftLimit
 from onloop.celery.execution import Execution, Interruptible, awaited, current
@@ -66,6 +66,7 @@ class LoopThread:
         self._stop = asyncio.Event()
         started.set_result(None)
         await self._stop.wait()
+        await perloop.close_all()
         await bridge.run(drain_pools, self.loop)
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
@@ -76,7 +77,7 @@ class LoopThread:
         self.loop.call_soon_threadsafe(function, *args, context=contextvars.Context())
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Close its pools, cancel what is left, and end; wait `timeout_s` seconds for that."""
+        """Close its clients and pools, cancel what is left, and end; wait `timeout_s` seconds for that."""
         try:
             self.call(self._stop.set)
         except RuntimeError:

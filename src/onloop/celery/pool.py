@@ -218,11 +218,11 @@ def tend() -> None:
     It does not run any more in a shutdown: heartbeats, and acknowledgements of tasks that have
     ended meanwhile, which would run again if the process were killed now.
     """
-    hub = get_event_loop()
+    hub: Any = get_event_loop()
     if hub is None:
         return
     try:
-        hub.fire_timers()  # type: ignore[no-untyped-call]
+        hub.fire_timers()
         with hub._ready_lock:
             mine = {callback for callback in hub._ready if _acknowledges(callback)}
             hub._ready -= mine
