@@ -77,7 +77,10 @@ class LoopThread:
         self.loop.call_soon_threadsafe(function, *args, context=contextvars.Context())
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Close its clients and pools, cancel what is left, and end; wait `timeout_s` seconds for that."""
+        """Close its clients and pools, cancel what is left, and end.
+
+        It is waited for `timeout_s` seconds; what then holds the loop is logged.
+        """
         try:
             self.call(self._stop.set)
         except RuntimeError:
