@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 
 from asgiref.sync import sync_to_async
 from celery import current_task, group, shared_task
@@ -243,6 +244,12 @@ async def note_error(request, error, traceback, gate=None):
 @shared_task
 async def fail_at(gate):
     raise ValueError(gate)
+
+
+@shared_task
+async def hold():
+    """Holds the loop, as no task should."""
+    time.sleep(0.5)
 
 
 @shared_task

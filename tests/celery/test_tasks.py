@@ -6,7 +6,7 @@ import pytest
 from celery import chain, chord, group
 
 from tests.celery import tasks
-from tests.celery.conftest import DEADLINE_S, Start
+from tests.celery.conftest import DEADLINE_S, Start, eventually
 from tests.celery.gates import Gate
 from tests.celery.workers import Worker
 from tests.project.library.models import Author
@@ -154,6 +154,12 @@ def test_a_worker_that_sends_events(own_worker: Start, gate: Gate) -> None:
 def test_a_task_that_cancels_itself_fails(worker: Worker) -> None:
     with pytest.raises(Exception, match="nobody had revoked it"):
         got(worker.send(tasks.cancels_itself))
+
+
+def test_a_task_that_holds_the_loop_is_named(own_worker: Start) -> None:
+    worker = own_worker()
+    got(worker.send(tasks.hold))
+    eventually(lambda: "Request: task tests.celery.tasks.hold." in worker.log_text())
 
 
 def test_synchronous_tasks_run_in_threads(worker: Worker, gate: Gate) -> None:
