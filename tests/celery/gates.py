@@ -11,6 +11,7 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import psutil
 import redis
 import redis.asyncio
 
@@ -85,10 +86,12 @@ class Gate:
         kept = self._server.hvals("unacked")
         return {json.loads(each)[0]["headers"]["id"] for each in kept}
 
-    def cut_connections(self) -> None:
-        """Of the workers with Redis; they may connect again."""
-        self._server.client_kill_filter(_type="normal", skipme=True)
-        self._server.client_kill_filter(_type="pubsub", skipme=True)
+    def cut_connections(self, pid: int) -> None:
+        """Those of a process with Redis; it may connect again."""
+        theirs = {each.laddr.port for each in psutil.Process(pid).net_connections("tcp")}
+        for client in self._server.client_list():
+            if int(client["addr"].rpartition(":")[2]) in theirs:
+                self._server.client_kill_filter(_id=client["id"])
 
     def wait_for_restoring(self) -> None:
         """Until a worker that starts takes over what others have not acknowledged."""

@@ -127,7 +127,7 @@ def test_a_worker_that_loses_the_broker_goes_on(own_worker: Start, gate: Gate) -
     eventually(lambda: Author.objects.filter(name=f"begun {gate}").exists())
     second = worker.send(tasks.wait_late, str(gate))
     eventually(lambda: f"{second.id}] received" in worker.log_text())
-    gate.cut_connections()
+    gate.cut_connections(worker.process.pid)
     eventually(lambda: "Connection to broker lost" in worker.log_text())
     eventually(lambda: worker.log_text().count(f"{second.id}] received") == 2)
     gate.open()
