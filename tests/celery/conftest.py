@@ -43,6 +43,19 @@ def broker() -> Iterator[str]:
     server.close()
 
 
+@pytest.fixture(autouse=True)
+def current_app(broker: str) -> Iterator[None]:
+    """Shared tasks are this app's while a test here runs: other tests have other apps."""
+    from celery import _state
+
+    from tests.celery.app import app
+
+    before = _state._tls.current_app
+    app.set_current()
+    yield
+    _state._set_current_app(before)
+
+
 @pytest.fixture(scope="session")
 def shared_workers(
     broker: str, database: TestDatabases, tmp_path_factory: pytest.TempPathFactory
