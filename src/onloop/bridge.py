@@ -23,7 +23,17 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from onloop.errors import BridgeRequired, LoopRequired
 
-__all__ = ["Bridge", "Shield", "active", "await_", "await_future", "current", "drive", "run"]
+__all__ = [
+    "Bridge",
+    "Shield",
+    "active",
+    "await_",
+    "await_future",
+    "current",
+    "drive",
+    "interrupts",
+    "run",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,6 +141,14 @@ def await_(awaitable: Awaitable[T]) -> T:
                 del thrown
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+def interrupts(exc: BaseException) -> bool:
+    """Tell whether `exc` broke a wait off, in place of coming from what was waited for.
+
+    A cancellation can be an `Exception` as well: a task's soft time limit is.
+    """
+    return not isinstance(exc, Exception) or isinstance(exc, asyncio.CancelledError)
 
 
 def await_future(here: Bridge, future: Future) -> None:

@@ -220,6 +220,10 @@ class Settings:
     (`SOCKET_CONSUMER_TIMEOUT`), somebody sends something (`SOCKET_IDLE_TIMEOUT`), and a
     consumer ends (`SOCKET_CLOSE_TIMEOUT`). 0 is no limit, but for the first two and the last.
 
+    Celery (docs/celery.md), in workers with `onloop.celery:TaskPool`: `SYNC_TASKS`, where plain
+    `def` tasks run, "thread" or "loop", unless a mark or a prefix says otherwise;
+    `TASK_THREADS`, how many threads a worker has for those.
+
     Rooms (docs/rooms.md): `ROOMS_HEARTBEAT`, seconds between looks into the database for what
     was not announced; who has been silent for four of them is not there any more.
 
@@ -262,6 +266,8 @@ class Settings:
     SOCKET_CONSUMER_TIMEOUT: float = _setting(300.0, _SECONDS_OR_0)
     SOCKET_IDLE_TIMEOUT: float = _setting(0.0, _SECONDS_OR_0)
     SOCKET_CLOSE_TIMEOUT: float = _setting(10.0, _SECONDS)
+    SYNC_TASKS: str = _setting("thread", _choice("thread", "loop"))
+    TASK_THREADS: int = _setting(20, _number_of("threads", above=0, whole=True))
     ROOMS_HEARTBEAT: float = _setting(5.0, _SECONDS)
     HTTP: HttpSettings = _setting(HttpSettings(), _group(HttpSettings))  # noqa: RUF009 - frozen
     TASKS_PERMISSION: str = _setting("", _function)

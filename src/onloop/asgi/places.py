@@ -13,12 +13,12 @@ from onloop import conf
 Place = Literal["awaited", "loop", "thread"]
 
 
-def place_of(view: Callable[..., Any]) -> Place:
+def place_of(view: Callable[..., Any], *, sync: str | None = None) -> Place:
     """Decide where `view` runs.
 
     An `async def` view is awaited. For others, in this order: a mark by `@onloop.on_loop` or
     `@onloop.in_thread`, the longest prefix in `ONLOOP["ON_LOOP"]` and `["IN_THREAD"]` that
-    matches one of its names, `ONLOOP["SYNC_VIEWS"]`.
+    matches one of its names, `sync` ("thread" or "loop"), by default `ONLOOP["SYNC_VIEWS"]`.
     """
     if iscoroutinefunction(view):
         return "awaited"
@@ -31,7 +31,7 @@ def place_of(view: Callable[..., Any]) -> Place:
     in_thread = _longest_prefix(settings.IN_THREAD, names)
     if on_loop or in_thread:
         return "loop" if on_loop > in_thread else "thread"
-    return "loop" if settings.SYNC_VIEWS == "loop" else "thread"
+    return "loop" if (sync or settings.SYNC_VIEWS) == "loop" else "thread"
 
 
 def middleware_runs_in_thread(path: str, factory: Callable[..., Any]) -> bool:

@@ -218,7 +218,7 @@ def _end(
         if not self._from_testcase:  # type: ignore[attr-defined]
             problem = _entered_elsewhere(node, before, exc_type)
         nodes.stand_in(node.alias, node)  # so that `connections[alias]` is the block's
-    with bridge.Shield(SHIELD_S, begun=exc_type is asyncio.CancelledError):
+    with bridge.Shield(SHIELD_S, begun=isinstance(exc, asyncio.CancelledError)):
         try:
             node.turn.acquire(node, leaving=True)
         except TurnTimeout:

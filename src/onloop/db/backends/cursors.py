@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from onloop.bridge import interrupts
 from onloop.db.scope import Scope
 
 if TYPE_CHECKING:
@@ -44,20 +45,18 @@ class WatchedCursor:
             owner.before_statement(query, params)
         try:
             return super().execute(query, params, **kwargs)  # type: ignore[misc]
-        except Exception:
-            raise
-        except BaseException:
-            self._interrupted()
+        except BaseException as exc:
+            if interrupts(exc):
+                self._interrupted()
             raise
 
     def executemany(self, query: Any, param_list: Any, **kwargs: Any) -> Any:
         self._about_to(query, None)
         try:
             return super().executemany(query, param_list, **kwargs)  # type: ignore[misc]
-        except Exception:
-            raise
-        except BaseException:
-            self._interrupted()
+        except BaseException as exc:
+            if interrupts(exc):
+                self._interrupted()
             raise
 
     def _about_to(self, query: Any, params: Any) -> None:
@@ -201,6 +200,6 @@ def _statement(ask: Callable[..., Any], cursor: Any, sql: Any, params: Any) -> A
     the cancellation, and a wait would hold it up.
     """
     interrupted = sys.exception()
-    if interrupted is None or isinstance(interrupted, Exception):
+    if interrupted is None or not interrupts(interrupted):
         return ask(cursor, sql, params)
     return sql

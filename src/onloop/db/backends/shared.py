@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from onloop.bridge import interrupts
 from onloop.db import transaction
 from onloop.db.errors import TurnTimeout
 from onloop.db.node import Node, innermost
@@ -105,7 +106,7 @@ class SharedTransaction(_Base):
             self._needs_rollback = True
         if not self._needs_rollback:
             self.cancellation = None
-        elif exc is not None and not isinstance(exc, Exception):
+        elif exc is not None and interrupts(exc):
             # It had no savepoint to roll back to; swallowed, this must not go unnoticed.
             self.cancellation = self.cancellation or exc
 

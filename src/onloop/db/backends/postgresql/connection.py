@@ -97,10 +97,9 @@ class LoopConnection(psycopg.Connection[Any]):
         if here is not None:
             try:
                 return self._wait_on_loop(gen, timeout, here)
-            except Exception:
-                raise  # what the server or the generator says
             except BaseException as exc:
-                self._interrupted(gen, exc, here)
+                if bridge.interrupts(exc):  # else the server or the generator says it
+                    self._interrupted(gen, exc, here)
                 raise
         if running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
             raise SynchronousOnlyOperation(

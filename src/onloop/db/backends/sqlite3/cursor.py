@@ -20,7 +20,7 @@ from typing import Any
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from greenlet import getcurrent
 
-from onloop.bridge import Bridge
+from onloop.bridge import Bridge, interrupts
 from onloop.db.backends.cursors import WatchedCursor
 from onloop.db.backends.sqlite3.connection import (
     LoopSQLiteConnection,
@@ -77,10 +77,9 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
                 except asyncio.CancelledError as exc:
                     self._cancelled(exc)
                     raise
-        except Exception:
-            raise
-        except BaseException:
-            self._interrupted()  # while it waited for the turn
+        except BaseException as exc:
+            if interrupts(exc):
+                self._interrupted()  # while it waited for the turn
             raise
 
     def _perform(self, query: Any, params: Any) -> Any:

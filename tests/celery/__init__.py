@@ -1,0 +1,1 @@
+"""Celery on Onloop: a real Redis, and real workers in processes of their own."""

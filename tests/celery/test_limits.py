@@ -1,0 +1,114 @@
+"""Time limits and revocation, in a worker with Onloop's pool."""
+
+from __future__ import annotations
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+
+from tests.celery import tasks
+from tests.celery.conftest import DEADLINE_S, Start, eventually
+from tests.celery.gates import Gate
+from tests.celery.workers import APPLICATION_NAME, Worker
+from tests.project.library.models import Author
+
+
+def got(result):
+    return result.get(timeout=DEADLINE_S)
+
+
+def test_the_soft_limit_is_raised_where_the_task_waits(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.until_soft_limit, str(gate), soft_time_limit=1)
+    assert got(result) == "cleaned"
+    assert Author.objects.filter(name=f"cleaned {gate}").exists()
+
+
+def test_a_soft_limit_that_is_not_caught_is_a_failure(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.ignore_soft_limit, str(gate), soft_time_limit=1)
+    with pytest.raises(SoftTimeLimitExceeded):
+        got(result)
+    assert result.state == "FAILURE"
+
+
+@pytest.mark.only_on("postgresql")
+@pytest.mark.parametrize("limit", ["soft_time_limit", "time_limit"])
+def test_a_query_is_stopped_at_the_server(
+    limit: str, worker: Worker, gate: Gate, pg_activity
+) -> None:
+    result = worker.send(tasks.query_until_limit, str(gate), **{limit: 1})
+    with pytest.raises((SoftTimeLimitExceeded, TimeLimitExceeded)):
+        got(result)
+    eventually(lambda: not pg_activity("pg_sleep", state="active"))
+    eventually(
+        lambda: (
+            {each.state for each in pg_activity(application_name=APPLICATION_NAME)} <= {"idle"}
+        )
+    )
+    assert not Author.objects.filter(name__startswith="rolled back").exists()
+    assert got(worker.send(tasks.add, 1, 2)) == 3
+
+
+def test_the_hard_limit_cancels_and_rolls_back(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.rolls_back_slowly, str(gate), time_limit=1)
+    with pytest.raises(TimeLimitExceeded):
+        got(result)
+    assert gate.noted("ended") == 1
+    assert not Author.objects.filter(name__startswith="rolled back").exists()
+
+
+def test_a_task_that_is_running_is_revoked(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.rolls_back_slowly, str(gate))
+    gate.wait_for(1, "begun")
+    result.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        got(result)
+    gate.wait_for(1, "ended")
+    assert not Author.objects.filter(name__startswith="rolled back").exists()
+
+
+def test_without_terminate_a_running_task_goes_on(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.wait, str(gate))
+    gate.wait_for(1)
+    result.revoke()
+    eventually(lambda: f"flagged as revoked: {result.id}" in worker.log_text())
+    gate.open()
+    assert got(result)["where"] == "bridge"
+
+
+def test_a_task_that_waits_for_a_slot_is_revoked(own_worker: Start, gate: Gate) -> None:
+    worker = own_worker(concurrency=1)
+    first = worker.send(tasks.wait, str(gate))
+    gate.wait_for(1)
+    second = worker.send(tasks.wait_early, str(gate))
+    eventually(lambda: f"{second.id}] received" in worker.log_text())
+    second.revoke(terminate=True)
+    eventually(lambda: second.id in worker.log_text().partition("Terminating")[2])
+    gate.open()
+    got(first)
+    with pytest.raises(TaskRevokedError):
+        got(second)
+    assert got(worker.send(tasks.add, 1, 2)) == 3
+    assert gate.noted("begun") == 0
+
+
+def test_a_revoked_task_that_goes_on_does_not_succeed(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.stubborn, str(gate))
+    gate.wait_for(1, "begun")
+    result.revoke(terminate=True)
+    gate.wait_for(1, "cancelled")
+    with pytest.raises(TaskRevokedError):
+        got(result)
+    assert got(worker.send(tasks.add, 1, 2)) == 3
+    assert result.state == "REVOKED"
+    assert f"stubborn[{result.id}] succeeded" not in worker.log_text()
+
+
+def test_a_limit_of_a_task_in_a_thread_is_said_not_to_hold(worker: Worker) -> None:
+    got(worker.send(tasks.plain, time_limit=60))
+    assert "The time limits of task tests.celery.tasks.plain do not hold" in worker.log_text()
+
+
+def test_a_rejected_task_is_gone(worker: Worker, gate: Gate) -> None:
+    result = worker.send(tasks.reject_once, str(gate))
+    gate.wait_for(1, "begun")
+    eventually(lambda: result.id not in gate.unacked())
+    assert got(worker.send(tasks.add, 1, 2)) == 3
