@@ -65,7 +65,7 @@ def frozen_heap() -> Iterator[None]:
     global _serving  # noqa: PLW0603 - the collector is the process's
     with _guard:
         _serving += 1
-        gc.collect()  # what is garbage by now would stay until the end
+        # Without a collection before it, which would hold the loop: garbage of the start stays.
         gc.freeze()
     try:
         yield
