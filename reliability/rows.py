@@ -121,7 +121,9 @@ ROWS = [
         "0 files outside of the root, 0 partial files",
     ),
     Row("R21", "hostile SQL identifiers and parameters", "0 escapes"),
-    Row("R22", "fuzzed ASGI messages, bodies and frames of sockets", "0 undocumented exceptions"),
+    Row(
+        "R22", "fuzzed ASGI messages, bodies and frames of sockets", "0 undocumented exceptions"
+    ),
 ]
 
 

@@ -51,6 +51,7 @@ def test_the_extras_have_the_names_that_are_documented():
         "celery",
         "http",
         "aiohttp",
+        "tasks",
         "uvicorn",
         "dev",
     }

@@ -49,6 +49,9 @@ COMPOSED = {
     "db/backends/postgresql/begin.py": ["connection._get_tx_start_command()"],
     # Of Django's features, a constant of the engine: " FROM DUAL", say.
     "health/monitor.py": ["f'SELECT 1{wrapper.features.bare_select_suffix}'"],
+    # No SQL: `stream` of an HTTP client, `copy.copy`.
+    "http/sync.py": ["method"],
+    "tasks/live.py": ["self.result"],
 }
 SENDS = {
     "execute", "executemany", "executescript", "copy", "stream",
