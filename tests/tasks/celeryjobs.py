@@ -82,6 +82,16 @@ def die_once(name):
 
 
 @task(backend="celery")
+async def meet(number, total):
+    """Returns when `total` of them are there at once."""
+    await Author.objects.acreate(name=f"there: {number}")
+    async with asyncio.timeout(DEADLINE_S):
+        while await Author.objects.filter(name__startswith="there: ").acount() < total:
+            await asyncio.sleep(0.05)
+    return onloop.where()
+
+
+@task(backend="celery")
 async def for_ever():
     await progress(1)
     try:

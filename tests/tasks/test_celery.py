@@ -20,6 +20,9 @@ from tests.tasks.workers import Worker
 
 pytest.importorskip("celery")
 
+# More than `ONLOOP["TASK_THREADS"]`.
+JOBS_AT_ONCE = 40
+
 # Celery's own calls of redis.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
@@ -244,6 +247,29 @@ async def test_other_pools_run_jobs(celery_jobs, own_worker):
     results = [await task.aenqueue(3, 0.01) for task in tasks * 3]
     for result in results:
         assert (await ended(result)).return_value == 3
+
+
+async def test_under_onloop_s_pool_more_jobs_wait_at_once_than_it_has_threads(
+    celery_jobs, tmp_path
+):
+    env = {"CELERY_CUSTOM_WORKER_POOL": "onloop.celery:TaskPool"}
+    worker = Worker(tmp_path, "-Q", "own", "--pool=custom", "--concurrency=100", env=env)
+    try:
+        meet = celery_jobs.meet.using(queue_name="own")
+        jobs = [await meet.aenqueue(n, JOBS_AT_ONCE) for n in range(JOBS_AT_ONCE)]
+        jobs.append(await celery_jobs.add.using(queue_name="own").aenqueue(1, 2))
+        assert [(await ended(job)).return_value for job in jobs] == [
+            "bridge"
+        ] * JOBS_AT_ONCE + [3]
+        stopped = await celery_jobs.count.using(queue_name="own").aenqueue(10_000, 0.05)
+        await row_when(stopped, lambda row: row.done > 0)
+        assert await acancel(stopped.id)
+        row = await row_when(stopped, lambda row: row.finished)
+        assert row.status == "CANCELLED"
+        assert str((await ended(stopped)).status) == "FAILED"
+    finally:
+        worker.stop()
+        print(worker.text()[-8000:])
 
 
 async def test_a_sender_s_transaction_is_its_own(celery_jobs, worker):

@@ -7,13 +7,16 @@ of Celery's that expires as all do.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery, states
 from django.utils.dateparse import parse_datetime
 from django.utils.module_loading import import_string
 
+from onloop import bridge
 from onloop.tasks.framework import (
     AnyResult,
     AnyTask,
@@ -23,6 +26,8 @@ from onloop.tasks.framework import (
     TaskResultStatus,
     change,
 )
+
+T = TypeVar("T")
 
 STATE = "DJANGO_TASK"
 DATES = ("enqueued_at", "started_at", "finished_at", "last_attempted_at")
@@ -148,3 +153,10 @@ def _fail(result: AnyResult, of_celery: dict[str, Any]) -> None:
 
 def _date(text: str | None) -> datetime | None:
     return None if text is None else parse_datetime(text)
+
+
+def off_loop(function: Callable[[], T]) -> T:
+    """Call what talks to a broker by blocking: in a thread, if the caller is in a bridge."""
+    if not bridge.active():
+        return function()
+    return bridge.await_(asyncio.to_thread(function))

@@ -141,7 +141,10 @@ class LiveJob:
         self._end(TaskResultStatus.SUCCESSFUL)
 
     def fail(self, exc: BaseException) -> None:
-        self._cancelled = isinstance(exc, asyncio.CancelledError)
+        # A soft time limit of Celery's is both; it is an error.
+        self._cancelled = isinstance(exc, asyncio.CancelledError) and not isinstance(
+            exc, Exception
+        )
         kind = type(exc)
         error = TaskError(
             exception_class_path=f"{kind.__module__}.{kind.__qualname__}",

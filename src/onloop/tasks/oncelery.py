@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from onloop import bridge
 from onloop.tasks import records
@@ -27,12 +25,11 @@ try:
 
     from onloop.tasks import celeryresults
     from onloop.tasks import tasks as celery_tasks
+    from onloop.tasks.celeryresults import off_loop
 except ImportError as exc:
     raise ImportError(
         'onloop.tasks.CeleryBackend needs Celery: pip install "django-onloop[celery]".'
     ) from exc
-
-T = TypeVar("T")
 
 logger = logging.getLogger("onloop.tasks")
 
@@ -130,7 +127,7 @@ class CeleryBackend(BaseTaskBackend):
         if task.run_after is not None:
             options["eta"] = task.run_after
         try:
-            app.tasks[celery_tasks.NAME].apply_async(
+            app.tasks[celery_tasks.name_for(job)].apply_async(
                 args=[celeryresults.to_record(job.result), job.owner_id],
                 task_id=job.id,
                 **options,
@@ -152,10 +149,3 @@ class CeleryBackend(BaseTaskBackend):
         level = round((task.priority + 100) / 200 * HIGHEST)
         url = str(self.app.conf.broker_url or "")
         return HIGHEST - level if url.startswith(("redis", "sentinel")) else level
-
-
-def off_loop(function: Callable[[], T]) -> T:
-    """Call what talks to a broker by blocking: in a thread, if the caller is in a bridge."""
-    if not bridge.active():
-        return function()
-    return bridge.await_(asyncio.to_thread(function))

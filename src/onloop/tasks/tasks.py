@@ -1,6 +1,7 @@
-"""The one Celery task, which runs any job: `onloop.tasks.run`.
+"""The two Celery tasks that run any job: `onloop.tasks.run`, and one for `async def` functions.
 
-Celery's `autodiscover_tasks` finds this module by its name.
+The latter is a task of `onloop.celery`: it runs on the worker's event loop, under its pool many
+at once. Celery's `autodiscover_tasks` finds this module by its name.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Ignore
 
+from onloop import bridge
+from onloop.bridge import await_
+from onloop.celery import Task
 from onloop.tasks import celeryresults, ownloop, records
-from onloop.tasks.coroutines import run_async_job
+from onloop.tasks.celeryresults import off_loop
 from onloop.tasks.errors import JobCancelled
 from onloop.tasks.framework import change, task_backends, task_finished, task_started
 from onloop.tasks.live import LiveJob
@@ -25,6 +29,7 @@ from onloop.tasks.running import arguments_of, send
 logger = logging.getLogger("onloop.tasks")
 
 NAME = "onloop.tasks.run"
+ASYNC_NAME = "onloop.tasks.run_async"
 
 
 @shared_task(name=NAME, bind=True)  # type: ignore[untyped-decorator]
@@ -33,16 +38,38 @@ def run(self: Any, record: celeryresults.Record, owner_id: Any = None) -> Any:
 
     Raises what the job raises, so that Celery's own state of it is right.
     """
+    return _serve(self, record, owner_id)
+
+
+@shared_task(name=ASYNC_NAME, bind=True, base=Task)  # type: ignore[untyped-decorator]
+async def run_async(self: Any, record: celeryresults.Record, owner_id: Any = None) -> Any:
+    """`run`, for a job whose function is `async def`."""
+    return await bridge.run(_serve, self, record, owner_id)
+
+
+def name_for(job: LiveJob) -> str:
+    """The name of the Celery task that runs `job`."""
+    return ASYNC_NAME if job.is_async else NAME
+
+
+def _serve(celery_task: Any, record: celeryresults.Record, owner_id: Any) -> Any:
     job = LiveJob(celeryresults.from_record(record), owner_id)
-    before = _attempts_before(self.app, job.id)
+    before = off_loop(lambda: _attempts_before(celery_task.app, job.id))
     change(job.result, worker_ids=before)
     recorder = _recorder_of(job)
     token = current_job.set(job)
     try:
-        return _run(self, job)
+        return _run(celery_task, job)
     except asyncio.CancelledError:
+        if job.is_async and not job.stop_asked:
+            raise  # the worker's own: a limit, or its end
         # No failure, and nobody tries it again.
-        self.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request)
+        request = celery_task.request
+        off_loop(
+            lambda: celery_task.backend.mark_as_revoked(
+                request.id, "cancelled", request=request
+            )
+        )
         raise Ignore from None
     finally:
         current_job.reset(token)
@@ -56,37 +83,68 @@ def _run(celery_task: Any, job: LiveJob) -> Any:
         if records.is_stopped(job.id):
             raise JobCancelled(f"The job {job.id} was cancelled before it began.")
         job.begin(celery_task.request.hostname or "?")
-        celeryresults.keep(app, job.result)
+        off_loop(lambda: celeryresults.keep(app, job.result))
         send(task_started, job)
         job.succeed(_call(job))
-    except SystemExit as exc:
-        # The process ends, by a hard time limit, say. Celery knows better what that means: it
-        # gives the job up, or has it run again.
-        job.fail(exc)
-        raise
     except BaseException as exc:
+        if _is_the_workers(exc, job):
+            job.fail(SystemExit("The worker ended it."))
+            raise
         job.fail(exc)
-        celeryresults.keep(app, job.result)
+        off_loop(lambda: celeryresults.keep(app, job.result))
         send(task_finished, job)
         raise
-    celeryresults.keep(app, job.result)
+    off_loop(lambda: celeryresults.keep(app, job.result))
     send(task_finished, job)
     return job.result.return_value
 
 
+def _is_the_workers(exc: BaseException, job: LiveJob) -> bool:
+    """Tell whether the worker ends the job or the process, by a hard time limit, say.
+
+    Celery knows better what that means: it gives the job up, or has it run again.
+    """
+    if job.is_async and isinstance(exc, asyncio.CancelledError):
+        return not (job.stop_asked or isinstance(exc, JobCancelled | Exception))
+    return isinstance(exc, SystemExit)
+
+
 def _call(job: LiveJob) -> Any:
     function = functools.partial(job.result.task.func, *arguments_of(job), **job.result.kwargs)
-    return run_async_job(job, function) if job.is_async else function()
+    if not job.is_async:
+        return function()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    job.on_stop = stop
+    if job.stop_asked:
+        task.cancel()
+    try:
+        return await_(function())
+    except asyncio.CancelledError:
+        if job.stop_asked:
+            task.uncancel()  # what is left to do is not cancelled
+        raise
+    finally:
+        job.on_stop = None
 
 
 def _recorder_of(job: LiveJob) -> Recorder | None:
-    stores = getattr(task_backends[job.result.backend], "stores", False)
-    return Recorder(job, ownloop.own_loop()) if stores else None
+    if not getattr(task_backends[job.result.backend], "stores", False):
+        return None
+    on_loop = bridge.active()
+    return Recorder(job, asyncio.get_running_loop() if on_loop else ownloop.own_loop())
 
 
 def _finish(recorder: Recorder, job: LiveJob) -> None:
     """Have the last state written; a failure of that is not the job's."""
     try:
+        if bridge.active():
+            await_(recorder.finish())
+            return
         loop = ownloop.own_loop()
         finishing = asyncio.run_coroutine_threadsafe(recorder.finish(), loop)
         finishing.result(FINISH_S * 2)
