@@ -75,6 +75,8 @@ async def test_who_is_there(visit):
 async def test_two_sockets_of_one_are_one_present(visit):
     watcher = await visit("lobby", who="watcher")
     first, second = await visit("lobby", who="ada"), await visit("lobby", who="ada")
+    while "ada" not in (await watcher.next_of("presence"))["joined"]:
+        pass
     await first.socket.leave()
     assert await rooms.apresent("lobby") == ["ada", "watcher"]
     await second.socket.leave()
