@@ -61,8 +61,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def send(self, channel: str, message: Message) -> None:
         """Put a copy of `message` into `channel`. Raises `ChannelFull`."""
-        if not isinstance(message, dict):
-            raise TypeError(f"A message is a dict, not {message!r}.")
+        _check(message)
         self.require_valid_channel_name(channel)
         self._put(channel, message)
 
@@ -135,8 +134,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def group_send(self, group: str, message: Message) -> None:
         """Send `message` to the channels of `group`; a full one drops it, which is counted."""
-        if not isinstance(message, dict):
-            raise TypeError(f"A message is a dict, not {message!r}.")
+        _check(message)
         self.require_valid_group_name(group)
         with self._guard:
             members = list(self.groups.get(group, ()))
@@ -223,6 +221,11 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
 def _set(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _check(message: Any) -> None:
+    if not isinstance(message, dict):
+        raise TypeError(f"A message is a dict, not {message!r}.")
 
 
 def _copy_of(message: Message) -> Message:
