@@ -14,6 +14,7 @@ urlpatterns = [
     path("catalogue/", include("catalogue.urls")),
     path("rooms/", include("rooms.urls")),
     path("panels/", include("panels.urls")),
+    path("files/", include("files.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/profile/", accounts.profile, name="profile"),
