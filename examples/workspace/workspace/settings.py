@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "rooms",
     "panels",
     "files",
+    "jobs",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -140,7 +141,14 @@ LOGGING = {
             "style": "{",
         },
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"cancelled": {"()": "workspace.logs.CancelledIsNoError"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["cancelled"],
+        }
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Its own handlers would print every line twice; the root has the only one.

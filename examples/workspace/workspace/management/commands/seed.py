@@ -169,7 +169,9 @@ def create_demo_user(password: str | None) -> str:
     """
     group, _ = Group.objects.get_or_create(name="Editors")
     group.permissions.set(
-        Permission.objects.filter(content_type__app_label__in=["people", "catalogue", "rooms"])
+        Permission.objects.filter(
+            content_type__app_label__in=["people", "catalogue", "rooms", "files", "jobs"]
+        )
     )
     user, created = get_user_model().objects.get_or_create(
         username=DEMO_USER, defaults={"is_staff": True, "first_name": "Demo"}
