@@ -56,6 +56,7 @@ def read_rows(table: str) -> Iterator[Row]:
     number = 0
     try:
         names = _names(next(reader, (1, []))[1])
+        number = 1
         for number, cells in reader:
             if any(cells):
                 yield _row(number, file.tell(), names, cells)
