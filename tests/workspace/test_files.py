@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import socket
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from tests.servers import AsgiServer
@@ -105,6 +107,39 @@ async def test_nothing_that_is_uploaded_runs_in_a_browser(demo: Member) -> None:
     page = await demo.client.get("/files/")
     assert page.headers["content-security-policy"].startswith("default-src 'self';")
     assert page.headers["cache-control"] == "no-store"
+
+
+def picture(width: int, height: int, mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    PIL.Image.new(mode, (width, height), "white").save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_an_image_has_a_thumbnail_and_what_only_says_so_has_none(
+    demo: Member, media: Path
+) -> None:
+    before = bytes_in(media)
+    contents = {
+        "real": picture(800, 400),
+        "none": b"\x89PNG\r\n\x1a\n and no more",
+        "large": picture(10_000, 5_001, "1"),  # it would take 200 MB
+    }
+    addresses = {}
+    for kind, content in contents.items():
+        name = some_name("png")
+        await send(demo, name, content)
+        addresses[kind] = await file_of(demo, name)
+        about = await shown(demo, addresses[kind], "SHA-256")
+        assert (f"{addresses[kind]}thumbnail/" in about) == (kind == "real")
+    answer = await demo.client.get(f"{addresses['real']}thumbnail/")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert PIL.Image.open(io.BytesIO(answer.content)).size == (192, 96)
+    assert (await demo.client.get(f"{addresses['none']}thumbnail/")).status_code == 404
+    token = {"csrfmiddlewaretoken": demo.token}
+    for address in addresses.values():
+        assert (await demo.client.post(f"{address}delete/", data=token)).status_code == 302
+    assert bytes_in(media) == before
 
 
 async def test_files_are_for_their_owners(

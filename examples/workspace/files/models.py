@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import models, transaction
-from django.db.models.signals import post_delete
+from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
@@ -39,10 +39,14 @@ class StoredFile(models.Model):
         return self.name
 
 
-@receiver(post_delete, sender=StoredFile)
+@receiver(pre_delete, sender=StoredFile)
 def take_away(instance: StoredFile, **kwargs: Any) -> None:
-    """The bytes go when it is certain that the row has gone, whoever deleted it."""
-    for name in (instance.content.name, instance.thumbnail.name):
+    """The bytes go when it is certain that the row has gone, whoever deletes it.
+
+    They are looked up anew, and locked: a job may have just added a thumbnail.
+    """
+    row = StoredFile.objects.select_for_update().filter(pk=instance.pk)
+    for name in row.values_list("content", "thumbnail").first() or ():
         if name:
             # Robust: an error of the disk leaves bytes behind, and stops nobody.
             transaction.on_commit(partial(default_storage.delete, name), robust=True)

@@ -96,6 +96,21 @@ async def download(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     )
 
 
+@require_safe
+@login_required
+async def thumbnail(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
+    file = await _own(request, pk)
+    if not file.thumbnail:
+        raise Http404("It has none.")
+    return onloop.files.FileResponse(
+        await _open(file.thumbnail.name),
+        request=request,
+        filename="thumbnail.png",
+        content_type="image/png",
+        headers=HARMLESS,
+    )
+
+
 @require_POST
 @login_required
 async def delete(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
