@@ -14,6 +14,8 @@ BATCH = 200
 
 
 async def run(attempt: Attempt, work: Work) -> None:
+    if work.outcome is not None:
+        return  # a worker was killed after the last write, and this is run once more
     table, rows = await _table()
     name = f"catalogue-{timezone.now():%Y-%m-%d-%H%M}.csv"
     try:

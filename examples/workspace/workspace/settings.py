@@ -70,6 +70,11 @@ CHANNEL_LAYERS = {"default": environment.channel_layer(os.environ.get("REDIS_URL
 # Jobs run in this process; with a broker, in Celery's workers (see ``workspace/celery.py``).
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
 TASKS = {"default": environment.tasks(CELERY_BROKER_URL)}
+# A job whose worker was killed runs again: each may be done twice without harm.
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
 # What people upload. Nothing serves this folder: each download asks whose file it is.
 MEDIA_ROOT = Path(os.environ.get("MEDIA_ROOT") or VAR_DIR / "media")
