@@ -37,7 +37,7 @@ HARMLESS = {
 async def index(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return await _list(request)
-    uploads = (await request.afiles()).getlist("file")
+    uploads = request.FILES.getlist("file")
     try:
         if not uploads:
             raise BadName("Choose a file first.")

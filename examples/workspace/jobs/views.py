@@ -26,7 +26,7 @@ MAY_IMPORT = ["catalogue.add_product", "catalogue.change_product"]
 async def index(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return await _list(request)
-    kind = (await request.apost()).get("kind")
+    kind = request.POST.get("kind")
     if kind not in Work.Kind.values:
         raise Http404("There is no such job.")
     try:
@@ -41,7 +41,7 @@ async def _source(request: HttpRequest) -> StoredFile:
     """The file to import, which is the user's from now on. Raises ``BadName`` or ``NoRoom``."""
     if not await request.user.ahas_perms(MAY_IMPORT):
         raise PermissionDenied
-    upload = (await request.afiles()).get("file")
+    upload = request.FILES.get("file")
     if upload is None:
         raise BadName("Choose a file first.")
     return await storing.store(request.user, clean_name(upload.name), upload)
