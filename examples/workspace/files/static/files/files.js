@@ -63,10 +63,9 @@ async function look(attempt = 0) {
     if (!answer.ok || answer.redirected) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const [shown, now] = [document, page].map((each) => each.getElementById("list"));
-    // Who is about to delete something is not interrupted.
-    if (!shown.querySelector("details[open]")) {
-      if (shown.innerHTML !== now.innerHTML) shown.replaceWith(now);
-    }
+    // Who is about to do something there is not interrupted.
+    const isInUse = shown.contains(document.activeElement) || shown.querySelector("details[open]");
+    if (!isInUse) shown.replaceWith(now);
     if ("waiting" in now.dataset) again(attempt);
   } catch {
     again(attempt); // the network is away

@@ -30,13 +30,24 @@ async function end(work) {
     const answer = await fetch(location, { cache: "no-store" });
     if (!answer.ok || answer.redirected) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of [work.id, "details"]) {
-      const [shown, now] = [document, page].map((each) => each.getElementById(id));
-      if (shown && now) shown.replaceWith(now);
-    }
+    for (const id of [work.id, "details"]) replace(id, page);
+    const [title, state] = ["h2", ".state"].map((part) => said(work.id, part));
+    write(document.getElementById("said"), `${title}: ${state}.`);
   } catch {
     setTimeout(end, AGAIN_MS, work); // the network is away
   }
+}
+
+function said(id, part) {
+  return document.getElementById(id)?.querySelector(part).textContent;
+}
+
+function replace(id, page) {
+  const [shown, now] = [document, page].map((each) => each.getElementById(id));
+  if (!shown || !now) return;
+  const hadFocus = shown.contains(document.activeElement);
+  shown.replaceWith(now);
+  if (hadFocus) now.querySelector("button, a")?.focus();
 }
 
 function next() {
