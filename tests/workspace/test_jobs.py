@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import re
@@ -13,9 +14,10 @@ import pytest
 
 from tests.db.eventually import eventually
 from tests.servers import AsgiServer
+from tests.workspace.conftest import Starting
 from tests.workspace.members import Member, member
 from tests.workspace.uploads import form, items
-from tests.workspace.works import NAMES, begin, ended, page, post, streamed
+from tests.workspace.works import NAMES, PAUSE, begin, ended, page, post, streamed
 
 
 @pytest.fixture
@@ -93,6 +95,19 @@ async def test_a_file_that_is_imported_again_changes_nothing(demo: Member) -> No
     assert (changed["price"], changed["stock"]) == ("6.00", 3)
 
 
+async def test_two_imports_of_one_file_at_once_make_each_product_once(demo: Member) -> None:
+    skus = [some_sku() for _ in range(500)]
+    there = lines(*(f"{sku},Thing,lamps,5,3,Text" for sku in skus))
+    back = lines(*(f"{sku},Thing,lamps,5,3,Text" for sku in reversed(skus)))
+    begun = await asyncio.gather(*(begin(demo, "import", table) for table in (there, back)))
+    for address in begun:
+        done = await ended(demo, address)
+        assert (done.state, done.counts["rows"]) == ("done", 500)
+        assert done.counts["not valid"] == 0
+    again = await ended(demo, await begin(demo, "import", there))
+    assert again.counts["unchanged"] == 500
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
@@ -168,7 +183,15 @@ async def test_progress_is_told_live_and_is_there_after_a_reload(demo: Member) -
     assert "1500 rows" in after.text
 
 
-async def test_an_import_is_cancelled_and_begun_anew(demo: Member) -> None:
+@pytest.fixture
+async def resting(starting: Starting) -> AsyncIterator[Member]:
+    """`demo`, on a server whose jobs rest after each step."""
+    async with member(starting(JOBS_PAUSE=PAUSE), "demo") as somebody:
+        yield somebody
+
+
+async def test_an_import_is_cancelled_and_begun_anew(resting: Member) -> None:
+    demo = resting
     skus = [some_sku() for _ in range(15_000)]
     address = await begin(demo, "import", lines(*(f"{sku},T,lamps,5,3," for sku in skus)))
 

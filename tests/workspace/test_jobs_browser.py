@@ -11,8 +11,10 @@ from playwright.async_api import Browser, expect
 
 from tests.servers import AsgiServer
 from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.conftest import Starting
 from tests.workspace.test_files_browser import file, fits
 from tests.workspace.test_jobs import lines, some_sku
+from tests.workspace.works import PAUSE
 
 expect.set_options(timeout=DEADLINE_MS)
 
@@ -21,6 +23,12 @@ expect.set_options(timeout=DEADLINE_MS)
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as running:
         yield running
+
+
+@pytest.fixture
+def asgi_server(starting: Starting) -> AsgiServer:
+    """A site whose jobs rest after each step."""
+    return starting(JOBS_PAUSE=PAUSE)
 
 
 def table(rows: int) -> dict[str, object]:

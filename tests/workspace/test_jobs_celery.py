@@ -18,7 +18,7 @@ from tests.workspace.conftest import WORKSPACE, Starting
 from tests.workspace.members import member
 from tests.workspace.test_jobs import lines, product, some_sku
 from tests.workspace.uploads import file_of, form, shown
-from tests.workspace.works import begin, ended, page, post, streamed
+from tests.workspace.works import PAUSE, begin, ended, page, post, streamed
 
 
 class Worker:
@@ -65,7 +65,9 @@ def worker(
     workspace_env: dict[str, str], redis_server: RedisServer, tmp_path: Path
 ) -> Iterator[Worker]:
     log = tmp_path / "worker.log"
-    running = Worker({**workspace_env, "CELERY_BROKER_URL": redis_server.url}, log)
+    running = Worker(
+        {**workspace_env, "CELERY_BROKER_URL": redis_server.url, "JOBS_PAUSE": PAUSE}, log
+    )
     yield running
     assert running.stop() == 0, log.read_text()
     assert "Traceback" not in log.read_text(), log.read_text()

@@ -11,6 +11,8 @@ from typing import Any
 from tests.workspace.members import DEADLINE_S, Member
 
 WORK = re.compile(r'<article class="card work" id="work-(\d+)".*?</article>', re.DOTALL)
+# Seconds that a job rests after each step: one that is to be cancelled ends no sooner.
+PAUSE = "0.2"
 NAMES = "sku,name,category,price,stock,description"
 
 

@@ -1,13 +1,16 @@
 """One attempt at a piece of work, as the job sees it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from jobs.models import Work
+from onloop.tasks import progress
 
 
 class Refused(Exception):
@@ -16,6 +19,13 @@ class Refused(Exception):
 
 class Superseded(Exception):
     """The work was begun anew, or is there no more: this attempt must write nothing."""
+
+
+async def step(done: float, total: float, note: str) -> None:
+    """Report how far the job is, and rest for as long as the settings say."""
+    await progress(done, total, note)
+    if settings.JOBS_PAUSE_S:
+        await asyncio.sleep(settings.JOBS_PAUSE_S)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from django.utils import timezone
 from catalogue.models import Product
 from catalogue.table import write_rows
 from files import storing
-from jobs.attempts import Attempt, Refused
+from jobs.attempts import Attempt, Refused, step
 from jobs.models import Work
-from onloop.tasks import progress
 
 BATCH = 200
 
@@ -34,5 +33,5 @@ async def _table() -> tuple[bytes, int]:
     while batch := await products.filter(pk__gt=last)[:BATCH].alist():
         parts.append(write_rows(batch))
         done, last = done + len(batch), batch[-1].pk
-        await progress(done, max(done, total), f"{done} products")
+        await step(done, max(done, total), f"{done} products")
     return "".join(parts).encode("utf-8"), done

@@ -11,9 +11,8 @@ import onloop.files
 from catalogue import importing
 from catalogue.table import BadTable, Row, read_rows
 from files.models import StoredFile
-from jobs.attempts import Attempt, Refused
+from jobs.attempts import Attempt, Refused, step
 from jobs.models import Work
-from onloop.tasks import progress
 
 MAX_BYTES = 5 * 1024 * 1024
 BATCH = 50
@@ -27,7 +26,7 @@ async def run(attempt: Attempt, work: Work) -> None:
     tally: dict[str, Any] = {
         "rows": 0, "created": 0, "updated": 0, "unchanged": 0, "invalid": 0, "errors": []
     }  # fmt: skip
-    await progress(0, len(text), "Reading the first rows")
+    await step(0, len(text), "Reading the first rows")
     seen: dict[str, int] = {}
     batch: list[Row] = []
     try:
@@ -36,13 +35,13 @@ async def run(attempt: Attempt, work: Work) -> None:
             if len(batch) == BATCH:
                 await _write(attempt, batch, tally, seen)
                 batch = []
-                await progress(row.end, len(text), f"{tally['rows']} rows")
+                await step(row.end, len(text), f"{tally['rows']} rows")
     except BadTable as error:
         # What came before is good.
         await _write(attempt, batch, tally, seen)
         raise Refused(str(error)) from None
     await _write(attempt, batch, tally, seen)
-    await progress(len(text), len(text), f"{tally['rows']} rows")
+    await step(len(text), len(text), f"{tally['rows']} rows")
 
 
 async def _read(file: StoredFile) -> str:

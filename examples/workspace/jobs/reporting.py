@@ -7,9 +7,8 @@ from django.db.models import Count, Sum
 
 from files.examining import examine
 from files.models import StoredFile
-from jobs.attempts import Attempt
+from jobs.attempts import Attempt, step
 from jobs.models import Work
-from onloop.tasks import progress
 
 MAX_DUPLICATES = 50
 
@@ -18,9 +17,9 @@ async def run(attempt: Attempt, work: Work) -> None:
     files = StoredFile.objects.filter(owner=work.owner_id)
     waiting = await files.filter(examined=None).values_list("pk", flat=True).alist()
     for number, pk in enumerate(waiting):
-        await progress(number, len(waiting) + 1, "Looking into the newest files")
+        await step(number, len(waiting) + 1, "Looking into the newest files")
         await examine(pk, tell=False)
-    await progress(len(waiting), len(waiting) + 1, "Counting")
+    await step(len(waiting), len(waiting) + 1, "Counting")
     # Three queries at once, each on a connection of its own.
     totals, kinds, duplicates = await asyncio.gather(
         files.aaggregate(number=Count("pk"), bytes=Sum("size", default=0)),
@@ -29,7 +28,7 @@ async def run(attempt: Attempt, work: Work) -> None:
     )
     async with attempt.writing():
         await attempt.note(result={**totals, "kinds": kinds, "duplicates": duplicates})
-    await progress(len(waiting) + 1, len(waiting) + 1, f"{totals['number']} files")
+    await step(len(waiting) + 1, len(waiting) + 1, f"{totals['number']} files")
 
 
 async def _kinds(owner_id: Any) -> list[dict[str, Any]]:

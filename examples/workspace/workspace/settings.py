@@ -75,6 +75,8 @@ CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Seconds that a job rests after each step, to watch it.
+JOBS_PAUSE_S = environment.seconds("JOBS_PAUSE", default=0)
 
 # What people upload. Nothing serves this folder: each download asks whose file it is.
 MEDIA_ROOT = Path(os.environ.get("MEDIA_ROOT") or VAR_DIR / "media")
