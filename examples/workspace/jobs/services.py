@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from files.models import StoredFile
@@ -82,5 +82,5 @@ async def _enqueue(work: Work) -> None:
 
 
 async def latest(user: Any, number: int = 30) -> list[Shown]:
-    works = await visible_to(user).filter(Q(owner=user))[:number].alist()
+    works = await visible_to(user).filter(owner=user)[:number].alist()
     return await shown(works)

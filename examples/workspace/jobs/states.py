@@ -37,10 +37,11 @@ class Shown:
 
     @property
     def label(self) -> str:
-        if self.job is None:
-            return "not begun"
         if self.work.problem:
             return "refused"
+        if self.job is None:
+            # States of old jobs may have been deleted.
+            return "ended" if self.work.job else "not begun"
         return "lost" if self.is_silent else LABELS[self.job.status]
 
     @property

@@ -146,6 +146,14 @@ class WorkTest(TransactionTestCase):
         await job.arefresh_from_db()
         assert job.stop  # in case it goes on all the same
 
+    async def test_of_old_work_whose_state_was_deleted_nothing_is_promised(self) -> None:
+        work = await self.begun()
+        (old,) = await shown([work])
+        assert (old.label, old.may_retry, old.may_cancel) == ("ended", False, False)
+        await Work.objects.filter(pk=work.pk).aupdate(job="")
+        (unknown,) = await shown([await Work.objects.aget(pk=work.pk)])
+        assert (unknown.label, unknown.may_retry) == ("not begun", True)
+
     async def test_work_that_goes_on_is_not_begun_anew(self) -> None:
         work = await self.begun()
         await self.job_of(work, "RUNNING")
