@@ -16,7 +16,7 @@ from tests.db.eventually import eventually
 from tests.servers import AsgiServer
 from tests.workspace.conftest import Starting
 from tests.workspace.members import Member, member
-from tests.workspace.uploads import form, items
+from tests.workspace.uploads import file_of, form, items
 from tests.workspace.works import NAMES, PAUSE, begin, ended, page, post, streamed
 
 
@@ -106,6 +106,25 @@ async def test_two_imports_of_one_file_at_once_make_each_product_once(demo: Memb
         assert done.counts["not valid"] == 0
     again = await ended(demo, await begin(demo, "import", there))
     assert again.counts["unchanged"] == 500
+
+
+async def test_a_file_that_is_there_is_imported_and_another_persons_is_not(
+    demo: Member, robin: Member
+) -> None:
+    sku = some_sku()
+    table = lines(f"{sku},Thing,lamps,5,3,Text").encode()
+    for somebody, status in ((demo, 302), (robin, 400)):
+        name = f"{some_sku()}.csv"
+        await form(somebody, (name, table))
+        source = (await file_of(somebody, name)).split("/")[2]
+        wanted = {"kind": "import", "source": source, "csrfmiddlewaretoken": demo.token}
+        answer = await demo.client.post("/jobs/", data=wanted)
+        assert answer.status_code == status
+        if status == 302:
+            done = await ended(demo, answer.headers["location"])
+            assert (done.state, done.counts["created"]) == ("done", 1)
+        else:
+            assert "Choose a file first." in answer.text
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,10 @@ async def examine(pk: Any, *, tell: bool = True) -> None:
         thumbnail = await asyncio.to_thread(thumbnails.make, file.content.name)
     try:
         if thumbnail is None:
-            await _write(file, digest, "")
+            await write(file, digest, "")
             return
         async with storing.saved(file.owner_id, ContentFile(thumbnail)) as key:
-            await _write(file, digest, key)
+            await write(file, digest, key)
     except StoredFile.DoesNotExist:
         logger.info("File %s has been deleted meanwhile.", pk)
 
@@ -59,7 +59,7 @@ async def checksum(file: StoredFile, *, tell: bool) -> str:
 
 
 @transaction.atomic
-async def _write(file: StoredFile, digest: str, thumbnail: str) -> None:
+async def write(file: StoredFile, digest: str, thumbnail: str) -> None:
     """Raises ``StoredFile.DoesNotExist``."""
     row = await StoredFile.objects.select_for_update().aget(pk=file.pk)
     if row.thumbnail:  # it is examined once more

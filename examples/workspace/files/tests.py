@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.db import transaction
 from django.test import SimpleTestCase, TransactionTestCase, override_settings
 
-from files import storing
+from files import examining, storing
 from files.models import StoredFile
 from files.naming import BadName, clean_name
 from workspace.background import PACKAGE
@@ -68,22 +68,49 @@ class StoringTest(TransactionTestCase):
         assert self.bytes_left() == []
 
     async def test_an_upload_that_is_cancelled_leaves_both_or_nothing(self) -> None:
-        """Cancelled at each of its turns on the loop, until there is none any more."""
+        await self.cancel_everywhere(times=1)
+
+    async def test_one_that_is_cancelled_twice_does_so_too(self) -> None:
+        await self.cancel_everywhere(times=2)
+
+    async def cancel_everywhere(self, times: int) -> None:
+        """Cancel it at each of its turns on the loop, until there is none any more."""
         for turns in range(10_000):
             task = asyncio.ensure_future(self.store())
             for _ in range(turns):
                 await asyncio.sleep(0)
-            task.cancel()
-            cancelled = isinstance(
-                (await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError
-            )
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0)
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+            # What takes the bytes away ends by itself.
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
             assert await StoredFile.objects.acount() == len(self.bytes_left())
             await StoredFile.objects.all().adelete()
-            for path in self.bytes_left():
-                path.unlink()
-            if not cancelled:
+            if not isinstance(result, asyncio.CancelledError):
                 break
-        assert not cancelled
+        assert isinstance(result, StoredFile)
+        assert turns > 5
+
+    async def test_a_thumbnail_that_comes_as_its_file_goes_is_taken_away_too(self) -> None:
+        file = await self.store()
+        may_begin = asyncio.Event()
+
+        async def delete() -> None:
+            await may_begin.wait()
+            await file.adelete()
+
+        # Made here: a task that is made in the block would belong to its transaction.
+        deleting = asyncio.ensure_future(delete())
+        picture = storing.saved(self.user.pk, ContentFile(b"a picture"))
+        async with picture as key, transaction.atomic():
+            await examining.write(file, "", key)
+            may_begin.set()
+            # It gets as far as it can. If it is late, there is nothing to see.
+            await asyncio.wait({deleting}, timeout=0.2)
+        await deleting
+        assert self.bytes_left() == []
 
     def test_bytes_go_when_the_row_goes_and_not_before(self) -> None:
         asyncio.run(self.store())

@@ -19,6 +19,7 @@ from onloop import limits
 from workspace.pages import private_page
 
 MAY_IMPORT = ["catalogue.add_product", "catalogue.change_product"]
+MAX_TABLES = 20
 
 
 @limits(max_body=importing.MAX_BYTES + 64 * 1024)
@@ -38,19 +39,33 @@ async def index(request: HttpRequest) -> HttpResponse:
 
 
 async def _source(request: HttpRequest) -> StoredFile:
-    """The file to import, which is the user's from now on. Raises ``BadName`` or ``NoRoom``."""
+    """The file to import: one of the user's, or one that is from now on.
+
+    Raises ``BadName`` or ``NoRoom``.
+    """
     if not await request.user.ahas_perms(MAY_IMPORT):
         raise PermissionDenied
     upload = request.FILES.get("file")
     if upload is None:
-        raise BadName("Choose a file first.")
+        chosen = request.POST.get("source", "")
+        found = [file for file in await _tables(request) if str(file.pk) == chosen]
+        if not found:
+            raise BadName("Choose a file first.")
+        return found[0]
     return await storing.store(request.user, clean_name(upload.name), upload)
+
+
+async def _tables(request: HttpRequest) -> list[StoredFile]:
+    """The user's newest files that are tables."""
+    tables = StoredFile.objects.filter(owner=request.user, media_type="text/csv")
+    return await tables[:MAX_TABLES].alist()
 
 
 async def _list(request: HttpRequest, status: int = 200, **context: Any) -> HttpResponse:
     context |= {
         "works": await services.latest(request.user),
         "may_import": await request.user.ahas_perms(MAY_IMPORT),
+        "tables": await _tables(request),
         "columns": COLUMNS,
         "required": REQUIRED,
     }
