@@ -36,6 +36,21 @@ async def fits(page: Page) -> bool:
     )
 
 
+async def upload_speed(page: Page, bytes_a_second: int) -> None:
+    """How fast the page may send; -1: as fast as it can."""
+    network = await page.context.new_cdp_session(page)
+    await network.send("Network.enable")
+    await network.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": bytes_a_second,
+        },
+    )
+
+
 async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
     browser: Browser, asgi_server: AsgiServer, tmp_path: Path
 ) -> None:
@@ -48,6 +63,7 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
         problem = page.get_by_role("alert")
 
         # What the bar shows, from the first byte to the last.
+        await upload_speed(page, 8 * MIB)
         await page.evaluate(
             """() => {
                 window.seen = []
@@ -76,17 +92,14 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
         assert await fits(page)
         await page.screenshot(path=tmp_path / "dark.png", full_page=True)
 
-        # As slow as a train: there is time to stop it.
-        network = await page.context.new_cdp_session(page)
-        slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
-        await network.send("Network.enable")
-        await network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": MIB})
+        # As on a train: there is time to stop it.
+        await upload_speed(page, MIB)
         await files.set_input_files([file(f"{mark}-slow", bytes(40 * MIB))])
         await button.click()
         await expect(told).to_contain_text(f"Uploading {mark}-slow")
         await page.get_by_role("button", name="Stop").click()
         await expect(problem).to_contain_text("Stopped. Nothing of the file was kept.")
-        await network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+        await upload_speed(page, -1)
 
         await shown.get_by_text(re.compile("^Delete")).first.click()
         await shown.get_by_role("button", name="Delete for good").click()
