@@ -93,8 +93,8 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
         await page.screenshot(path=tmp_path / "dark.png", full_page=True)
 
         # As on a train: there is time to stop it.
-        await upload_speed(page, MIB)
-        await files.set_input_files([file(f"{mark}-slow", bytes(40 * MIB))])
+        await upload_speed(page, MIB // 8)
+        await files.set_input_files([file(f"{mark}-slow", bytes(4 * MIB))])
         await button.click()
         await expect(told).to_contain_text(f"Uploading {mark}-slow")
         await page.get_by_role("button", name="Stop").click()
