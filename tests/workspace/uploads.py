@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,3 @@ async def shown(member: Member, address: str, text: str) -> str:
         while text not in (about := (await items(member))[pk]):
             await asyncio.sleep(0.05)
     return about
-
-
-def pieces(content: bytes, size: int) -> Iterator[bytes]:
-    for start in range(0, len(content), size):
-        yield content[start : start + size]
