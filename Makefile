@@ -192,5 +192,5 @@ $(DEMO_VENV)/.wanted:
 
 $(DEMO_VENV)/.installed: $(DEMO_VENV)/.wanted pyproject.toml $(DEMO)/requirements.txt
 	@echo "Installing Onloop and the example's requirements ..."
-	@$(DEMO_VENV)/bin/python $(PIP_INSTALL) --editable '.[http]' --requirement $(DEMO)/requirements.txt
+	@$(DEMO_VENV)/bin/python $(PIP_INSTALL) --editable '.[http,tasks]' --requirement $(DEMO)/requirements.txt
 	@touch $@

@@ -46,6 +46,7 @@ def workspace_env(
         "PYTHONPATH": str(WORKSPACE),
         "SECRET_KEY": os.urandom(20).hex(),
         "DEMO_PASSWORD": PASSWORD,
+        "MEDIA_ROOT": str(tmp_path_factory.mktemp("media")),
     }
     for command in ("migrate", "seed"):
         done = subprocess.run(

@@ -30,6 +30,24 @@ assert client.get("/health/ready/").json()["databases"] == {"default": "ok"}
 panels = client.get("/panels/data/").json()["panels"]  # without a lifespan none of them runs
 assert {panel["problem"] for panel in panels} == {"It is not set up here."}, panels
 assert client.get("/panels/").status_code == 200
+
+from django.contrib.auth import get_user_model
+from django.core.files.uploadedfile import SimpleUploadedFile
+from files.models import StoredFile
+
+client.force_login(get_user_model().objects.get(username="robin"))
+sent = client.post("/files/", {"file": SimpleUploadedFile("wsgi.txt", b"by form")})
+assert sent.status_code == 302, sent.content
+raw = client.post(
+    "/files/raw/?name=raw.txt", b"by body", content_type="application/octet-stream"
+)
+assert raw.status_code == 201, raw.content
+got = client.get(f"/files/{raw.json()['id']}/", headers={"range": "bytes=3-"})
+assert (got.status_code, got.getvalue()) == (206, b"body")
+begun = client.post("/jobs/", {"kind": "report"})  # it is done when this process ends
+assert begun.status_code == 302, begun.content
+assert client.get(begun["Location"]).status_code == 200
+assert client.get("/jobs/").status_code == 200
 print("served")
 """
 

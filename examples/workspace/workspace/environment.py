@@ -126,6 +126,13 @@ def channel_layer(url: str | None) -> dict[str, Any]:
     }
 
 
+def tasks(broker: str | None) -> dict[str, Any]:
+    """The backend of background jobs: in this process, or Celery's workers behind a broker."""
+    if not broker:
+        return {"BACKEND": "onloop.tasks.InProcessBackend", "OPTIONS": {"max_running": 5}}
+    return {"BACKEND": "onloop.tasks.CeleryBackend", "OPTIONS": {"app": "workspace.celery.app"}}
+
+
 def _sqlite(name: str) -> dict[str, Any]:
     if name != ":memory:":
         Path(name).parent.mkdir(parents=True, exist_ok=True)

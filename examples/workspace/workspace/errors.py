@@ -14,7 +14,8 @@ from django.views.csrf import csrf_failure as stock_csrf_failure
 from workspace.api import ApiError, api_view
 
 API_PATHS = (
-    r"^(?:people|accounts/me|panels/data|catalogue/(?:products|orders|summary))(?:/.*)?$"
+    r"^(?:people|accounts/me|panels/data|files/raw|catalogue/(?:products|orders|summary))"
+    r"(?:/.*)?$"
 )
 
 

@@ -1,6 +1,7 @@
 """Settings of the reference service. Everything that differs between places is an environment
-variable: ``DATABASE_URL``, ``REDIS_URL``, ``DEBUG``, ``ALLOWED_HOSTS``, ``SECRET_KEY``, and the
-addresses of the services that the panels show (see the README)."""
+variable: ``DATABASE_URL``, ``REDIS_URL``, ``CELERY_BROKER_URL``, ``MEDIA_ROOT``, ``DEBUG``,
+``ALLOWED_HOSTS``, ``SECRET_KEY``, and the addresses of the services that the panels show (see
+the README)."""
 
 import os
 from pathlib import Path
@@ -17,12 +18,15 @@ ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")  # empty with DEBUG: this mac
 INSTALLED_APPS = [
     "onloop",
     "onloop.rooms",
+    "onloop.tasks",
     "onloop.tokens",
     "workspace",
     "people",
     "catalogue",
     "rooms",
     "panels",
+    "files",
+    "jobs",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -62,6 +66,20 @@ DATABASES = {
     )
 }
 CHANNEL_LAYERS = {"default": environment.channel_layer(os.environ.get("REDIS_URL"))}
+
+# Jobs run in this process; with a broker, in Celery's workers (see ``workspace/celery.py``).
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
+TASKS = {"default": environment.tasks(CELERY_BROKER_URL)}
+# A job whose worker was killed runs again: each may be done twice without harm.
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Seconds that a job rests after each step, to watch it.
+JOBS_PAUSE_S = environment.seconds("JOBS_PAUSE", default=0)
+
+# What people upload. Nothing serves this folder: each download asks whose file it is.
+MEDIA_ROOT = Path(os.environ.get("MEDIA_ROOT") or VAR_DIR / "media")
 
 # The services that the panels show; None: the one that the demo runs itself.
 PANELS = {
@@ -130,7 +148,14 @@ LOGGING = {
             "style": "{",
         },
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"cancelled": {"()": "workspace.logs.CancelledIsNoError"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["cancelled"],
+        }
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Its own handlers would print every line twice; the root has the only one.

@@ -20,6 +20,8 @@ from django.utils.text import slugify
 
 from catalogue.models import Category, Order, OrderLine, Product
 from catalogue.services import placed_text
+from files import seeding as file_seeding
+from files.models import StoredFile
 from people.models import Person, Team
 from rooms import seeding
 from rooms.models import Membership, Room
@@ -52,6 +54,9 @@ class Command(BaseCommand):
         self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
         if not Room.objects.exists():
             seed_rooms(random.Random("rooms"))
+        if not StoredFile.objects.exists():
+            for user in get_user_model().objects.filter(username__in=[DEMO_USER, SECOND_USER]):
+                file_seeding.give(user)
 
 
 def seed_people(rng: random.Random) -> None:
@@ -169,7 +174,9 @@ def create_demo_user(password: str | None) -> str:
     """
     group, _ = Group.objects.get_or_create(name="Editors")
     group.permissions.set(
-        Permission.objects.filter(content_type__app_label__in=["people", "catalogue", "rooms"])
+        Permission.objects.filter(
+            content_type__app_label__in=["people", "catalogue", "rooms", "files", "jobs"]
+        )
     )
     user, created = get_user_model().objects.get_or_create(
         username=DEMO_USER, defaults={"is_staff": True, "first_name": "Demo"}

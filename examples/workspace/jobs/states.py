@@ -1,0 +1,65 @@
+"""How a piece of work stands: its row, and the last state of its job."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from jobs.models import Work
+from onloop.tasks.models import Job
+
+# A job reports every few rows. If nothing was heard of it for so long, its process is gone.
+SILENT = datetime.timedelta(minutes=1)
+
+LABELS = {
+    "READY": "waiting",
+    "RUNNING": "running",
+    "SUCCESSFUL": "done",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    work: Work
+    job: Job | None
+
+    @property
+    def is_going(self) -> bool:
+        return self.job is not None and self.job.finished is None and not self.is_silent
+
+    @property
+    def is_silent(self) -> bool:
+        job = self.job
+        return bool(job and not job.finished and job.updated < timezone.now() - SILENT)
+
+    @property
+    def label(self) -> str:
+        if self.work.problem:
+            return "refused"
+        if self.job is None:
+            # States of old jobs may have been deleted.
+            return "ended" if self.work.job else "not begun"
+        return "lost" if self.is_silent else LABELS[self.job.status]
+
+    @property
+    def may_cancel(self) -> bool:
+        return self.job is not None and self.job.finished is None
+
+    @property
+    def may_retry(self) -> bool:
+        return self.label in ("not begun", "failed", "cancelled", "lost")
+
+    @property
+    def part(self) -> float | None:
+        """From 0 to 1, or None where nobody knows."""
+        if self.job is None or not self.job.total:
+            return None
+        return min(1.0, self.job.done / self.job.total)
+
+
+async def shown(works: Sequence[Work]) -> list[Shown]:
+    jobs = await Job.objects.ain_bulk([work.job for work in works if work.job])
+    return [Shown(work, jobs.get(work.job)) for work in works]
