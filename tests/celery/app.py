@@ -11,13 +11,10 @@ from celery import Celery
 app = Celery("tests", task_cls="onloop.celery:Task", include=["tests.celery.tasks"])
 
 URL = os.environ.get("ONLOOP_TEST_BROKER", "redis://127.0.0.1:1")
-# Seconds after which what a killed worker had comes back; an hour by default.
-VISIBILITY_S = 3
 
 app.conf.update(
     broker_url=URL,
     result_backend=URL,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"visibility_timeout": VISIBILITY_S},
     **json.loads(os.environ.get("ONLOOP_TEST_CELERY", "{}")),
 )

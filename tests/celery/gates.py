@@ -15,7 +15,7 @@ import psutil
 import redis
 import redis.asyncio
 
-from tests.celery.app import URL, VISIBILITY_S
+from tests.celery.app import URL
 
 LOOK_S = 0.02
 DEADLINE_S = 45
@@ -81,10 +81,10 @@ class Gate:
             time.sleep(LOOK_S)
         assert seen == count, f"{what}: {seen}, and not {count}"
 
-    def unacked(self) -> set[str]:
-        """The ids of tasks that were handed to a worker, which has not acknowledged them."""
-        kept = self._server.hvals("unacked")
-        return {json.loads(each)[0]["headers"]["id"] for each in kept}
+    def unacked(self, queue: str) -> set[str]:
+        """The ids of tasks of this queue that were handed to a worker and not acknowledged."""
+        kept = map(json.loads, self._server.hvals("unacked"))
+        return {message["headers"]["id"] for message, _, key in kept if key == queue}
 
     def cut_connections(self, pid: int) -> None:
         """Those of a process with Redis; it may connect again."""
@@ -93,12 +93,10 @@ class Gate:
             if int(client["addr"].rpartition(":")[2]) in theirs:
                 self._server.client_kill_filter(_id=client["id"])
 
-    def wait_for_restoring(self) -> None:
-        """Until a worker that starts takes over what others have not acknowledged."""
-        deadline = time.monotonic() + DEADLINE_S
-        while any(
-            score > time.time() - VISIBILITY_S
-            for _, score in self._server.zrange("unacked_index", 0, -1, withscores=True)
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(LOOK_S)
+    def make_overdue(self) -> None:
+        """As if the broker's `visibility_timeout` were over for all that is unacknowledged.
+
+        A worker that starts then takes it over.
+        """
+        for tag in self._server.zrange("unacked_index", 0, -1):
+            self._server.zadd("unacked_index", {tag: 0})

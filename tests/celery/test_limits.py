@@ -110,5 +110,5 @@ def test_a_limit_of_a_task_in_a_thread_is_said_not_to_hold(worker: Worker) -> No
 def test_a_rejected_task_is_gone(worker: Worker, gate: Gate) -> None:
     result = worker.send(tasks.reject_once, str(gate))
     gate.wait_for(1, "begun")
-    eventually(lambda: result.id not in gate.unacked())
+    eventually(lambda: result.id not in gate.unacked(worker.queue))
     assert got(worker.send(tasks.add, 1, 2)) == 3
