@@ -3,6 +3,7 @@ this service's own: who may come in, what may be said, what has been read."""
 
 from typing import Any
 
+from notices.services import inbox_of
 from onloop.rooms.consumers import RoomConsumer
 from onloop.rooms.errors import Refused
 from rooms import services
@@ -77,7 +78,7 @@ class InboxConsumer(RoomConsumer):
     """What is for one user alone: how many messages of each room are unread."""
 
     def room_name(self) -> str:
-        return services.inbox_of(self.scope["user"].pk)
+        return inbox_of(self.scope["user"].pk)
 
     def who(self) -> None:
         return None

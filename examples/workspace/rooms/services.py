@@ -15,6 +15,7 @@ from django.db.models import F, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat
 
 import onloop.rooms
+from notices.services import inbox_of
 from onloop.rooms.errors import AnnounceFailed
 from onloop.rooms.models import Message
 from onloop.rooms.models import Room as Log
@@ -39,11 +40,6 @@ class BadMessage(Exception):
 def log_of(slug: str) -> str:
     """The name that a room's messages have in ``onloop.rooms``."""
     return f"chat-{slug}"
-
-
-def inbox_of(user: object) -> str:
-    """The name that what is for one user has in ``onloop.rooms``; ``user`` is its id."""
-    return f"user-{user}"
 
 
 def memberships_of(user: Any) -> QuerySet[Membership]:

@@ -21,6 +21,8 @@ INSTALLED_APPS = [
     "onloop.tasks",
     "onloop.tokens",
     "workspace",
+    "accounts",
+    "notices",
     "people",
     "catalogue",
     "rooms",

@@ -1,0 +1,51 @@
+"""Telling users what happened. Called by all apps, knows none of them."""
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import Truncator
+
+import onloop.rooms
+from notices.models import MAX_TEXT, Notice
+from onloop.rooms.errors import AnnounceFailed
+
+logger = logging.getLogger(__name__)
+
+
+def inbox_of(user: object) -> str:
+    """The name that what is for one user has in ``onloop.rooms``; ``user`` is its id."""
+    return f"user-{user}"
+
+
+async def notify(users: Iterable[Any], kind: Notice.Kind, text: str, path: str = "") -> None:
+    """Save a notice for each of ``users`` (models or ids); on commit their bells ring.
+
+    Part of the caller's transaction: what is rolled back was never told.
+    """
+    ids = {getattr(user, "pk", user) for user in users}
+    short = Truncator(text).chars(MAX_TEXT)
+    async with transaction.atomic():
+        await Notice.objects.abulk_create(
+            Notice(user_id=pk, kind=kind, text=short, path=path) for pk in sorted(ids)
+        )
+        transaction.on_commit(partial(_ring, ids))
+
+
+async def mark_read(user: Any, up_to: int) -> None:
+    """Those up to the notice with this id."""
+    unread = Notice.objects.filter(user=user, read=None, pk__lte=up_to)
+    if await unread.aupdate(read=timezone.now()):
+        await _ring([user.pk])
+
+
+async def _ring(users: Iterable[int]) -> None:
+    """The pages that are open ask how many are unread; others see it when they are opened."""
+    try:
+        for user in users:
+            await onloop.rooms.aannounce(inbox_of(user), "notices")
+    except AnnounceFailed:
+        logger.warning("Bells are late: the channel layer is away.")
