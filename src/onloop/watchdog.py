@@ -16,14 +16,14 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from onloop import conf
+from onloop import conf, metrics
 from onloop.culprits import Culprit, Explain, Stretch
+from onloop.stalls import Record, Stall, Stalls
 
-__all__ = ["Culprit", "Stalls", "renew", "serving", "stalls"]
+__all__ = ["Culprit", "Stall", "Stalls", "recent_stalls", "renew", "serving", "stalls"]
 
 logger = logging.getLogger("onloop.watchdog")
 
@@ -38,15 +38,6 @@ MAX_PLACES = 1000
 LINGER_S = 0.2
 # Between two looks at a loop.
 MIN_LOOK_S, MAX_LOOK_S = 0.001, 0.5
-
-
-@dataclass(frozen=True)
-class Stalls:
-    """How often loops of this process were held, the longest time, and by what at last."""
-
-    count: int = 0
-    longest_ms: float = 0.0
-    last: Culprit | None = None
 
 
 class serving:  # noqa: N801 - reads as what it is, a `with` block
@@ -89,7 +80,12 @@ class serving:  # noqa: N801 - reads as what it is, a `with` block
 
 def stalls() -> Stalls:
     """Return what was counted in this process so far."""
-    return _dog.stalls
+    return _dog.record.stalls
+
+
+def recent_stalls() -> list[Stall]:
+    """Return the last stalls of this process, at most 20, the newest first."""
+    return _dog.record.recent()
 
 
 def renew(*, setting: str = "ONLOOP", **kwargs: Any) -> None:
@@ -109,7 +105,7 @@ class Watchdog:
     def __init__(self) -> None:
         self.watches: dict[asyncio.AbstractEventLoop, Watch] = {}
         self.wake = threading.Event()
-        self.stalls = Stalls()
+        self.record = Record()
         self._guard = threading.Lock()  # around what both sides change: the next two
         self._thread: threading.Thread | None = None
         # When a stall of a file's function was logged, and how many were not since.
@@ -184,12 +180,7 @@ class Watchdog:
                 other.due = max(other.due, after)
 
     def _report(self, stall: Stretch) -> None:
-        culprit = stall.culprit()
-        ms = stall.held_s * 1000
-        before = self.stalls
-        self.stalls = Stalls(
-            before.count + (not stall.logged), max(before.longest_ms, ms), culprit
-        )
+        culprit, ms = self.record.add(stall)
         if stall.logged:
             logger.info(
                 "%s no longer holds the event loop, after %.0f ms.", culprit.function, ms
@@ -290,6 +281,7 @@ class Watch:
         since = self.due if alone else now
         holder = self._holds()
         if self._ran_at is not None:
+            _dog.record.lag.add(max(self._ran_at - self._posted_at, 0.0), now)
             self.end()
             # Before the mark is posted: that may hand the lock back.
             if alone and holder is not None:
@@ -389,6 +381,13 @@ def _measured(frame: FrameType | None) -> tuple[int, int]:
 
 
 _dog = Watchdog()
+
+
+def _read() -> dict[str, Any]:
+    return _dog.record.read()
+
+
+metrics.source("loop", _read)
 
 
 def _after_fork() -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from onloop import conf
+from onloop import conf, metrics
 from onloop.bridge import await_
 from onloop.waiting import Waiter
 
@@ -31,7 +33,8 @@ class Admission:
     def __init__(self) -> None:
         self._served = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._refused = 0
+        self._refused = 0  # since it was told
+        self.refused = 0
         self._told_at = -TOLD_EVERY_S
         self._present = 0
         self._empty: Waiter[None] | None = None
@@ -55,6 +58,15 @@ class Admission:
             self._empty = empty = Waiter[None]()
             empty.wait(timeout_s)
         return self._present
+
+    def stats(self) -> dict[str, int]:
+        """`present`: requests and messages under way; the rest is of requests alone."""
+        return {
+            "present": self._present,
+            "served": self._served,
+            "waiting": sum(not slot.done() for slot in self._waiting),
+            "refused": self.refused,
+        }
 
     # --- slots --------------------------------------------------------------------------------
 
@@ -108,6 +120,7 @@ class Admission:
 
     def _refuse(self, now: float) -> None:
         self._refused += 1
+        self.refused += 1
         if now - self._told_at >= TOLD_EVERY_S:
             logger.warning(
                 "Overloaded: %d requests are served and %d wait, by ONLOOP['MAX_REQUESTS'] and "
@@ -130,3 +143,36 @@ def admission_of(loop: asyncio.AbstractEventLoop) -> Admission:
     except KeyError:
         admission = _admissions[loop] = Admission()
         return admission
+
+
+class Answered:
+    """How long the answers of this process took to begin, and what they said."""
+
+    __slots__ = ("left", "statuses", "times")
+
+    def __init__(self) -> None:
+        self.times = metrics.Window()
+        self.statuses = [0] * 10  # by their first digit
+        self.left = 0  # requests that were not answered: their clients left, or they were cut
+
+    def add(self, began: float, status: int) -> None:
+        """Count an answer with `status` to a request of the monotonic time `began`."""
+        now = time.monotonic()
+        self.times.add(now - began, now)
+        self.statuses[status // 100 % 10] += 1
+
+
+answered = Answered()
+
+
+def _read() -> dict[str, Any]:
+    totals = dict.fromkeys(Admission().stats(), 0)
+    for admission in list(_admissions.values()):
+        for name, number in admission.stats().items():
+            totals[name] += number
+    statuses = {f"{digit}xx": answered.statuses[digit] for digit in range(1, 6)}
+    times = answered.times.read()
+    return {**totals, "unanswered": answered.left, "statuses": statuses, "times": times}
+
+
+metrics.source("requests", _read)

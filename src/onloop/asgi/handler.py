@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -22,7 +23,7 @@ from django.urls import Resolver404, get_resolver, set_script_prefix
 from django.utils import timezone, translation
 
 from onloop import bridge, watchdog
-from onloop.asgi.admission import Admission, Overloaded, admission_of
+from onloop.asgi.admission import Admission, Overloaded, admission_of, answered
 from onloop.asgi.chain import Chain
 from onloop.asgi.client import Client
 from onloop.asgi.errors import InvalidScope
@@ -95,6 +96,7 @@ class OnloopHandler(Chain, ASGIHandler):
         first = piece_of(message)
         if first is None:
             return
+        began = time.monotonic()
         client = Client(asgi_scope, receive, first, more_body=message.get("more_body", False))
         entered = False
         response: Any = None
@@ -115,6 +117,7 @@ class OnloopHandler(Chain, ASGIHandler):
                 log_late(asgi_scope, client.limits)
                 response = unavailable()
             client.responds()
+            answered.add(began, response.status_code)
             if client.sends_on and asgi_scope.get("http_version", "1.1").startswith("1"):
                 # There is no other way to be rid of the rest of its body.
                 response.headers["Connection"] = "close"
@@ -138,6 +141,7 @@ class OnloopHandler(Chain, ASGIHandler):
             try:
                 client.done()
                 if response is None:
+                    answered.left += 1
                     signals.request_finished.send(sender=self.__class__)
                 else:
                     response.close()

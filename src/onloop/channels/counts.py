@@ -10,6 +10,8 @@ import threading
 import time
 from collections import Counter
 
+from onloop import metrics
+
 logger = logging.getLogger("onloop.channels")
 
 # Seconds between two lines in the log that tell of the same. Whoever floods a server with
@@ -80,3 +82,6 @@ counts = Counts()
 def socket_stats() -> dict[str, int]:
     """Return how many sockets of this process are open, and how many were closed, by reason."""
     return counts.stats()
+
+
+metrics.source("sockets", socket_stats)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from onloop import bridge
+from onloop import bridge, metrics
 from onloop.db.pool import Pool
 from onloop.db.pool.upkeep import Upkeep
 
@@ -123,6 +123,17 @@ def _sweep() -> None:
     for loop in [loop for loop in list(_pools) if loop.is_closed()]:
         _closers.pop(loop, None)
         close_pools(loop)
+
+
+def _read() -> list[dict[str, Any]]:
+    return [
+        {"name": pool.name, "database": name, **pool.stats()}
+        for loop, name, pool in all_pools()
+        if not (pool.closed or loop.is_closed())
+    ]
+
+
+metrics.source("pools", _read)
 
 
 def _forget() -> None:

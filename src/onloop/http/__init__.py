@@ -17,6 +17,7 @@ from onloop.http.errors import (
 )
 from onloop.http.extensions import options
 from onloop.http.fanout import Result, fan_out
+from onloop.http.hosts import stats
 from onloop.perloop import close_all as aclose
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "fan_out",
     "options",
     "public_client",
+    "stats",
 ]

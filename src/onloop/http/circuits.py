@@ -7,6 +7,7 @@ knows no clock: `Circuits` is asked before a request, and told how it went.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from onloop.http.errors import CircuitOpen
 
@@ -36,6 +37,23 @@ class Circuits:
         self._most = most
         self._reset_s = reset_s
         self._hosts: dict[str, _Host] = {}  # only those that have failed
+
+    def failing(self, now: float) -> list[dict[str, Any]]:
+        """Return the hosts that have failed and not answered since, the last to fail last.
+
+        `failures` in a row; `open`, whether it is left alone, and for how long (`wait_s`).
+        """
+        return [
+            {
+                "host": host,
+                "failures": state.failures,
+                "open": state.opened_at is not None,
+                "wait_s": 0.0
+                if state.opened_at is None
+                else max(state.opened_at + self._reset_s - now, 0.0),
+            }
+            for host, state in list(self._hosts.items())
+        ]
 
     def check(self, host: str, now: float) -> None:
         """Raise `CircuitOpen` if `host` must not be asked at the time `now`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from weakref import WeakSet
 
 import httpx
 
+from onloop import metrics
 from onloop.conf import HttpSettings
 from onloop.http import extensions
 from onloop.http.calls import call, finish
@@ -27,6 +29,9 @@ NOT_THE_HOSTS = (
 )
 
 
+_transports: WeakSet[HostTransport] = WeakSet()
+
+
 class HostTransport(httpx.AsyncBaseTransport):
     """Asks `inner` for a response, within the limits of `gate` and `circuits`."""
 
@@ -34,6 +39,7 @@ class HostTransport(httpx.AsyncBaseTransport):
         self.inner = inner
         self._gate = gate
         self._circuits = circuits
+        _transports.add(self)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = host_of(request.url)
@@ -92,6 +98,7 @@ class HostTransport(httpx.AsyncBaseTransport):
         self._gate.leave(host)
 
     async def aclose(self) -> None:
+        _transports.discard(self)
         await self.inner.aclose()
 
 
@@ -149,6 +156,27 @@ def host_of(url: httpx.URL) -> str:
     """Return what places and circuits are counted by: "name:port"."""
     port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
     return f"[{url.host}]:{port}" if ":" in url.host else f"{url.host}:{port}"
+
+
+def stats() -> dict[str, Any]:
+    """Return what the clients of this process do, and which hosts fail.
+
+    `under_way`: requests that are sent; `waiting`: those without a place; `failing`: hosts
+    whose last answers were failures, each a dict of `host` ("name:port"), `failures` in a row,
+    `open` (it is left alone) and `wait_s`, for how many seconds.
+    """
+    now = time.monotonic()
+    transports = list(_transports)
+    gates = {id(each._gate): each._gate for each in transports}.values()
+    circuits = {id(each._circuits): each._circuits for each in transports}.values()
+    return {
+        "under_way": sum(gate.under_way for gate in gates),
+        "waiting": sum(gate.waiting for gate in gates),
+        "failing": [host for each in circuits for host in each.failing(now)],
+    }
+
+
+metrics.source("http", stats)
 
 
 def gate_of(settings: HttpSettings) -> Gate:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync
 
-from onloop import phase
+from onloop import metrics, phase
 from onloop.asgi.lifespan import before_hooks_end
 from onloop.db.scope import loop_of_thread
 from onloop.tasks import ownloop
@@ -76,6 +77,20 @@ async def _drain(timeouts_s: dict[JobQueue, float | None]) -> None:
     finally:
         for queue in timeouts_s:  # of which a cancellation may have left some undrained
             queue.close(can_run=True)
+
+
+def _read() -> list[dict[str, Any]]:
+    with _guard:
+        queues = [
+            (alias, queue)
+            for loop, mine in _queues.items()
+            for alias, queue in mine.items()
+            if not (queue.closed or loop.is_closed())
+        ]
+    return [{"backend": alias, **queue.stats()} for alias, queue in queues]
+
+
+metrics.source("tasks", _read)
 
 
 def _forget() -> None:

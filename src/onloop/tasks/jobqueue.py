@@ -54,6 +54,17 @@ class JobQueue:
         self._something_ended = asyncio.Event()
         self._closer: AsyncGenerator[None, None] | None = None
 
+    def stats(self) -> dict[str, int]:
+        """Jobs that run, that wait for a place, and that wait for their time."""
+        with self._guard:
+            return {
+                "running": len(self._running),
+                "waiting": len(self._ready),
+                "delayed": len(self._delayed),
+                "max_running": self.options.max_running,
+                "max_queued": self.options.max_queued,
+            }
+
     # --- from any thread ----------------------------------------------------------------------
 
     def reserve(self) -> None:
