@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
+from onloop import http
 from panels.made_up import SERVICES, Answer
 
 LOOPBACK = "127.0.0.1"
@@ -40,6 +41,8 @@ async def services() -> AsyncIterator[None]:
             if settings.PANELS[name] is None:
                 addresses[name] = await stack.enter_async_context(_service(name))
                 stack.callback(addresses.pop, name)
+        # The certificates of the authorities are read now, not in the first request.
+        http.client()
         if addresses:
             _go_past_proxies()
             logger.info("The demo's own services: %s", ", ".join(addresses.values()))

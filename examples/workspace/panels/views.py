@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from panels import services
+from panels import alerts, services
 from workspace.api import api_view
 
 HEADERS = {
@@ -17,9 +17,15 @@ HEADERS = {
 }
 
 
+async def board() -> services.Board:
+    found = await services.board()
+    await alerts.tell_of_outages()
+    return found
+
+
 @require_safe
 async def page(request: HttpRequest) -> HttpResponse:
-    context = {"board": await services.board(), "deadline_s": settings.PANELS_DEADLINE_S}
+    context = {"board": await board(), "deadline_s": settings.PANELS_DEADLINE_S}
     response = render(request, "panels/index.html", context)
     for name, value in HEADERS.items():
         response[name] = value
@@ -28,4 +34,4 @@ async def page(request: HttpRequest) -> HttpResponse:
 
 @api_view("GET")
 async def data(request: HttpRequest) -> HttpResponse:
-    return JsonResponse((await services.board()).as_json(), headers=HEADERS)
+    return JsonResponse((await board()).as_json(), headers=HEADERS)

@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "panels",
     "files",
     "jobs",
+    "operations",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -53,7 +54,11 @@ ONLOOP = {
     # Sync views run in a thread unless they are named here. These do nothing but talk to the
     # database, so they are as quick on the loop as an async view.
     "ON_LOOP": ["django.contrib.admin", "rest_framework"],
-    "LIFESPAN": ["workspace.lifespan.announce", "panels.demo.services"],
+    "LIFESPAN": [
+        "workspace.lifespan.announce",
+        "panels.demo.services",
+        "operations.station.listening",
+    ],
     # Nobody needs a token: every path is public. Who sends one is its user, without a session.
     "BEARER_PUBLIC_PATHS": ["/"],
 }

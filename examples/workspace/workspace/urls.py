@@ -17,6 +17,7 @@ urlpatterns = [
     path("files/", include("files.urls")),
     path("jobs/states/", include("onloop.tasks.urls")),
     path("jobs/", include("jobs.urls")),
+    path("", include("operations.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/profile/", accounts.profile, name="profile"),
