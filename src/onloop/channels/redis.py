@@ -8,6 +8,7 @@ processes leave in groups expires within `group_expiry` seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
@@ -167,6 +168,14 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
         return found
+
+    async def _clean_receive_backup(self, index: int, channel: str) -> None:
+        """Channels' own, in a task that nobody waits for: its error would be a traceback.
+
+        What it cannot take out of the backup comes once more, as after a cancellation.
+        """
+        with contextlib.suppress(*AWAY):
+            await _once_more(super()._clean_receive_backup, index, channel)
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         try:
