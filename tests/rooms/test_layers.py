@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -124,6 +125,29 @@ async def test_consumers_outlive_redis_and_hear_again(set_up, redis_server, ear,
     await layer.group_send("all", {"type": "heard", "what": "after"})
     assert [await hear(socket) for socket in sockets] == ["after", "after"]
     assert caplog.text.count("is away") == 1
+
+
+async def test_redis_that_goes_right_after_a_message_leaves_no_traceback(
+    set_up, redis_server, monkeypatch, caplog
+):
+    """Channels takes what was read out of its backup in a task that nobody waits for."""
+    layer = set_up(redis_server.layer())
+    read = layer._brpop_with_clean
+
+    async def read_and_lose_redis(*args, **kwargs):
+        found = await read(*args, **kwargs)
+        if found is not None:
+            redis_server.stop()
+        return found
+
+    monkeypatch.setattr(layer, "_brpop_with_clean", read_and_lose_redis)
+    channel = await layer.new_channel()
+    await layer.send(channel, {"type": "heard", "what": "it"})
+    assert (await layer.receive(channel))["what"] == "it"
+    await until(lambda: not layer.receive_cleaners)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+    await layer.close_pools()
 
 
 async def test_what_a_killed_process_left_in_a_group_expires(set_up, redis_server, monkeypatch):
