@@ -9,11 +9,15 @@ from panels import upstreams
 
 Sample = dict[str, Any]
 
+# Of what is in a sample. Processes of two versions may run at once while one is rolled out.
+VERSION = 1
+
 
 def take() -> Sample:
     """What JSON can say. It waits for nothing, and takes a fraction of a millisecond."""
     numbers = metrics.read()
     return {
+        "version": VERSION,
         "sockets": socket_stats(),
         **numbers,
         "upstreams": [asdict(upstream) for upstream in upstreams.health()],

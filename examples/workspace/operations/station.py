@@ -8,6 +8,7 @@ there is silence.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -18,13 +19,15 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 from django.db import DatabaseError
-from django.db.models import Count
+from django.db.models import Count, Q
+from django.utils import timezone
 
 import onloop
+from jobs.states import SILENT
 from onloop import metrics
 from onloop.tasks.models import Job
 from operations.board import Board
-from operations.samples import Sample, take
+from operations.samples import VERSION, Sample, take
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +83,15 @@ class Station:
         if self._listening is None or self._listening.done():
             self._listening = _start(self._listen())
 
-    def leave(self) -> None:
+    def leave(self) -> asyncio.Task[None] | None:
+        """Returns what ends by that, for who wants to wait for it."""
         self._users -= 1
-        if not self._users and self._listening is not None:
-            self._listening.cancel()
-            self._listening = None
+        listening = self._listening
+        if self._users or listening is None:
+            return None
+        listening.cancel()
+        self._listening = None
+        return listening
 
     def watch(self, viewer: Viewer) -> None:
         """Tell ``viewer`` of news until ``unwatch``."""
@@ -105,12 +112,14 @@ class Station:
 
     async def look(self) -> Any:
         """What a page shows at once; others have ``ANSWERS_S`` seconds to answer."""
-        fresh = self._asking is not None
+        is_known = self._asking is not None
         viewer = Viewer()
         self.watch(viewer)
         try:
-            if not fresh:
-                await self._ask_once()
+            if not is_known:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LAYER_S + DATABASE_S):
+                        await viewer.get()
                 await asyncio.sleep(ANSWERS_S)
             return self.view()
         finally:
@@ -163,9 +172,14 @@ class Station:
         while True:
             try:
                 channel = await self._layer.new_channel()
-                await self._layer.group_add(GROUP, channel)
-                while True:
-                    await self._hear(await self._layer.receive(channel))
+                try:
+                    await self._layer.group_add(GROUP, channel)
+                    while True:
+                        await self._hear(await self._layer.receive(channel))
+                finally:
+                    with contextlib.suppress(Exception):
+                        async with asyncio.timeout(LAYER_S):
+                            await self._layer.group_discard(GROUP, channel)
             except Exception as error:  # noqa: BLE001 - whatever a layer raises
                 logger.warning("Not heard at the channel layer, for a while: %r", error)
                 await asyncio.sleep(AGAIN_S)
@@ -173,8 +187,10 @@ class Station:
     async def _hear(self, message: dict[str, Any]) -> None:
         if message["by"] == self._key:
             return
-        if message["sample"] is not None:
-            self.board.hear(message["sample"])
+        sample = message["sample"]
+        # Another version's has other numbers; that process is shown when it is replaced.
+        if sample is not None and sample.get("version") == VERSION:
+            self.board.hear(sample)
             self._tell()
         if message["type"] == "operations.ask":
             sample = self._take_if_due()
@@ -185,7 +201,11 @@ class Station:
 async def _count_jobs() -> dict[str, int] | None:
     try:
         async with asyncio.timeout(DATABASE_S), onloop.scope():
-            counted = Job.objects.filter(status__in=["READY", "RUNNING"]).values("status")
+            # What has not been heard of for long was running in a process that was killed.
+            alive = Q(status="READY") | Q(
+                status="RUNNING", updated__gte=timezone.now() - SILENT
+            )
+            counted = Job.objects.filter(alive).values("status")
             found = {
                 row["status"]: row["many"]
                 async for row in counted.annotate(many=Count("pk")).order_by()
@@ -224,4 +244,5 @@ async def listening() -> AsyncIterator[None]:
     try:
         yield
     finally:
-        mine.leave()
+        if ending := mine.leave():
+            await asyncio.wait([ending], timeout=2 * LAYER_S)
