@@ -5,6 +5,7 @@ import copy
 import time
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest import mock
 
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
@@ -67,18 +68,15 @@ class AccessTests(TestCase):
         assert len(shown["processes"]) == 1
         await socket.disconnect()
 
+    @mock.patch("operations.station.ASK_EVERY_S", 0.02)
     async def test_who_is_staff_no_more_is_sent_away(self) -> None:
         socket = await self.socket(self.staff)
-        before = consumers.OperationsConsumer.ask_again_after
-        consumers.OperationsConsumer.ask_again_after = 2
-        try:
+        with mock.patch.object(consumers.OperationsConsumer, "ask_again_after", 2):
             await socket.connect(TIMEOUT_S)
             await socket.receive_json_from(TIMEOUT_S)
             await get_user_model().objects.filter(pk=self.staff.pk).aupdate(is_staff=False)
             while (frame := await socket.receive_output(TIMEOUT_S))["type"] == "websocket.send":
                 pass
-        finally:
-            consumers.OperationsConsumer.ask_again_after = before
         assert (frame["type"], frame["code"]) == ("websocket.close", 4403)
         await socket.disconnect(timeout=TIMEOUT_S)
 
@@ -206,15 +204,18 @@ def hold_the_loop() -> None:
 
 
 class StationTests(TestCase):
+    @mock.patch.multiple("operations.station", ASK_EVERY_S=3600, NOT_AGAIN_S=3600)
     async def test_however_many_look_one_sample_is_taken(self) -> None:
         station = Station()
         viewers = [Viewer() for _ in range(5)]
         for viewer in viewers:
             station.watch(viewer)
         async with asyncio.timeout(TIMEOUT_S):
-            for _ in range(2):
-                await asyncio.gather(*(viewer.get() for viewer in viewers))
-        assert station.samples == 2
+            await asyncio.gather(*(viewer.get() for viewer in viewers))
+            assert station.samples == 1
+            await station._ask_once()  # too soon: all are told, and nothing is read again
+            await asyncio.gather(*(viewer.get() for viewer in viewers))
+        assert station.samples == 1
         for viewer in viewers:
             station.unwatch(viewer)
             station.unwatch(viewer)  # twice does no harm
