@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from tests.redis import RedisServer
 from tests.servers import AsgiServer
 from tests.workspace.conftest import Starting
 from tests.workspace.members import DEADLINE_S, Member, member
+from tests.workspace.upstreams import Services
 
 Board = dict[str, Any]
 REQUESTS = 20
@@ -86,8 +88,14 @@ async def scraped(client: httpx.AsyncClient) -> dict[str, float]:
 
 
 @pytest.fixture
-def asgi_server(starting: Starting) -> AsgiServer:
-    return starting()
+def serve(starting: Starting, services: Services) -> Starting:
+    """Starts a server; what its panels show is here, and not in the server."""
+    return partial(starting, **services.environment())
+
+
+@pytest.fixture
+def asgi_server(serve: Starting) -> AsgiServer:
+    return serve()
 
 
 @pytest.fixture
@@ -127,8 +135,8 @@ async def test_members_see_neither_page_nor_socket_nor_metrics(asgi_server: Asgi
                 pass
 
 
-async def test_a_stall_is_shown_with_what_held_the_loop(starting: Starting) -> None:
-    server = starting(DJANGO_SETTINGS_MODULE="tests.workspace.stalling")
+async def test_a_stall_is_shown_with_what_held_the_loop(serve: Starting) -> None:
+    server = serve(DJANGO_SETTINGS_MODULE="tests.workspace.stalling")
     async with member(server, "demo") as demo, look(demo) as page:
         await demo.client.get("/hold-the-loop/")
 
@@ -145,10 +153,10 @@ async def test_a_stall_is_shown_with_what_held_the_loop(starting: Starting) -> N
 
 
 async def test_two_processes_are_on_one_page_and_one_that_is_killed_leaves_it(
-    starting: Starting, redis_server: RedisServer
+    serve: Starting, redis_server: RedisServer
 ) -> None:
-    first = starting(REDIS_URL=redis_server.url)
-    second = starting(REDIS_URL=redis_server.url)
+    first = serve(REDIS_URL=redis_server.url)
+    second = serve(REDIS_URL=redis_server.url)
     async with member(first, "demo") as demo, look(demo) as page:
         await page.until(two(first, second))
         # Somebody at the other one sees the same, and a page is whole when it is loaded.
@@ -164,16 +172,16 @@ async def test_two_processes_are_on_one_page_and_one_that_is_killed_leaves_it(
         assert any("has said nothing" in trouble for trouble in board["troubles"])
         second.process.send_signal(signal.SIGCONT)
         await page.until(two(first, second))
-        third = starting(REDIS_URL=redis_server.url)
+        third = serve(REDIS_URL=redis_server.url)
         board = await page.until(two(first, third))
         assert len(board["charts"][0]["lines"]) == 3
 
 
 async def test_a_layer_that_is_away_hides_the_others_and_nothing_else(
-    starting: Starting, redis_server: RedisServer
+    serve: Starting, redis_server: RedisServer
 ) -> None:
-    first = starting(REDIS_URL=redis_server.url)
-    second = starting(REDIS_URL=redis_server.url)
+    first = serve(REDIS_URL=redis_server.url)
+    second = serve(REDIS_URL=redis_server.url)
     async with member(first, "demo") as demo, look(demo) as page:
         await page.until(two(first, second))
         redis_server.stop()

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, expect
 from tests.servers import AsgiServer
 from tests.workspace.browser import DEADLINE_MS, chromium, person
 from tests.workspace.conftest import HTTP_TIMEOUT_S, Starting
+from tests.workspace.upstreams import Services
 
 expect.set_options(timeout=DEADLINE_MS)
 
@@ -19,8 +20,8 @@ REQUESTS = 20
 
 
 @pytest.fixture
-def asgi_server(starting: Starting) -> AsgiServer:
-    return starting()
+def asgi_server(starting: Starting, services: Services) -> AsgiServer:
+    return starting(**services.environment())
 
 
 @pytest.fixture

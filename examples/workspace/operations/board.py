@@ -216,12 +216,14 @@ def _summary(tracks: list[Track], now: float) -> str:
 
 def _troubles(tracks: list[Track], now: float) -> list[str]:
     """What an operator should look at first, in whole sentences."""
-    found = []
+    found = [
+        f"{track.name} has said nothing for {ago(now - track.last.heard_at)}: it may be gone."
+        for track in tracks
+        if _is_silent(track, now)
+    ]
+    tracks = [track for track in tracks if not _is_silent(track, now)]
     for track in tracks:
         sample = track.last.sample
-        if _is_silent(track, now):
-            silence = ago(now - track.last.heard_at)
-            found.append(f"{track.name} has said nothing for {silence}: it may be gone.")
         if waiting := of_pools(sample, "requests_waiting"):
             found.append(f"{track.name}: {waiting} wait for a database connection.")
         if waiting := sample["requests"]["waiting"]:
@@ -247,7 +249,8 @@ def _chart(chart: Chart, tracks: list[Track], now: float) -> dict[str, Any]:
     legend = chart.key == "latency" and len(tracks) == 1
     if legend:
         lines = [_line(name, tracks[0], read, now) for name, read in PERCENTILES.items()]
-    known = [value for track in tracks if (value := chart.read(track.last)) is not None]
+    heard = [track.last for track in tracks if not _is_silent(track, now)]
+    known = [value for point in heard if (value := chart.read(point)) is not None]
     highest = [value for line in lines for _, value in line["points"]]
     return {
         "key": chart.key,

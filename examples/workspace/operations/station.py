@@ -239,6 +239,7 @@ async def listening() -> AsyncIterator[None]:
 
     Without a lifespan a process is seen only by those who look at it.
     """
+    await asyncio.to_thread(get_channel_layer)  # its modules are read, which takes a while
     mine = station()
     mine.enter()
     try:

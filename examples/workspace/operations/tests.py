@@ -158,6 +158,8 @@ class BoardTests(SimpleTestCase):
         assert [process["silent"] for process in view["processes"]] == [True, False]
         assert view["troubles"] == ["web:1 has said nothing for 8 s: it may be gone."]
         assert view["summary"].startswith("1 process:")
+        threads = next(chart for chart in view["charts"] if chart["key"] == "threads")
+        assert threads["now"] == self.shown(view, "Threads")[1]  # of the one that is heard of
         view = shown.view(now=1001.0 + board.GONE_S)
         assert [process["name"] for process in view["processes"]] == ["web:2"]
 

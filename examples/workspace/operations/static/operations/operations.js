@@ -97,6 +97,7 @@ function tables({ processes, tables: { numbers, stalls, upstreams, jobs } }) {
 const kind = (number) => `line line-${number % LINES}`;
 
 function legend(list, names) {
+  list.hidden = !names.length;
   keep(
     list,
     names,
