@@ -39,12 +39,9 @@ async def await_many_dispatch(
     waiting for a message fails.
     """
     scope.rest()  # what middleware asked the database for is over
-    loop = asyncio.get_running_loop()
-    inbox = _Inbox()
-    pumps = [asyncio.ensure_future(inbox.fill(receive)) for receive in consumer_callables]
-    for pump in pumps:
-        pump.add_done_callback(inbox.wake)
-    admission = admission_of(loop)
+    inbox = _Inbox(consumer_callables)
+    del consumer_callables
+    admission = admission_of(inbox.loop)
     try:
         while True:
             while inbox.messages:
@@ -54,18 +51,9 @@ async def await_many_dispatch(
                 if not handled.done():
                     handled.set_result(None)
                 del message, handled  # while this waits for the next
-            for pump in pumps:
-                if pump.done():
-                    pump.result()
-            inbox.waiter = loop.create_future()
-            await inbox.waiter
+            await inbox.until_woken()
     finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.wait(pumps)
-        for pump in pumps:
-            if not pump.cancelled():
-                pump.exception()  # which is raised already, or belongs to nobody any more
+        await inbox.end()
 
 
 class _Inbox:
@@ -75,30 +63,53 @@ class _Inbox:
     handled: a task for each message takes twice the time.
     """
 
-    __slots__ = ("_loop", "messages", "waiter")
+    __slots__ = ("_pumps", "_waiter", "loop", "messages")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.waiter: asyncio.Future[None] | None = None
+    def __init__(self, sources: list[Callable[[], Awaitable[Message]]]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
         # A list: it is empty most of the time, when a deque takes half a kilobyte, and never
         # has more than one message of each source.
         self.messages: list[tuple[Message, asyncio.Future[None]]] = []
+        self._pumps = [asyncio.ensure_future(self._fill(receive)) for receive in sources]
 
-    async def fill(self, receive: Callable[[], Awaitable[Message]]) -> None:
+    async def _fill(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Put in what `receive` returns, until it raises."""
-        while True:
-            message = await receive()
-            handled = self._loop.create_future()
-            self.messages.append((message, handled))
-            del message
-            self.wake()
-            await handled
-            del handled
+        try:
+            while True:
+                message = await receive()
+                handled = self.loop.create_future()
+                self.messages.append((message, handled))
+                del message
+                self._wake()
+                await handled
+                del handled
+        finally:
+            self._wake()  # a callback of the task's would be kept for as long as the socket
 
-    def wake(self, _: object = None) -> None:
-        """Tell that there may be something new."""
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def until_woken(self) -> asyncio.Future[None]:
+        """A future that is done when there may be something new.
+
+        Raises what a source has raised. Not a coroutine, of which each socket would keep one.
+        """
+        for pump in self._pumps:
+            if pump.done():
+                pump.result()
+        self._waiter = self.loop.create_future()
+        return self._waiter
+
+    async def end(self) -> None:
+        """Ask no source any more."""
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.wait(self._pumps)
+        for pump in self._pumps:
+            if not pump.cancelled():
+                pump.exception()  # which is raised already, or belongs to nobody any more
 
 
 def dispatch_message(dispatch: Callable[[Message], Awaitable[None]], message: Message) -> None:

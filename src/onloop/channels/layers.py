@@ -86,29 +86,43 @@ class InMemoryChannelLayer(BaseChannelLayer):
         """Return the next message of `channel`, for which several tasks may wait."""
         self.require_valid_channel_name(channel)
         while True:
-            now = time.monotonic()
-            with self._guard:
-                self._sweep(now)
-                box = self.channels.get(channel)
-                if box is None:
-                    box = self.channels[channel] = _Mailbox()
-                self._expire(channel, box, now)
-                if box.messages:
-                    _, message = box.messages.pop(0)
-                    self._leave(channel, box)
-                    return message
-                waiter = asyncio.get_running_loop().create_future()
-                box.waiting.append(waiter)
+            got = self._take(channel)
+            if isinstance(got, dict):
+                return got
             try:
-                await waiter
+                await got
             except asyncio.CancelledError:
-                with self._guard:
-                    if waiter in box.waiting:
-                        box.waiting.remove(waiter)
-                    elif box.messages:
-                        box.wake()  # it was this one's to receive
-                    self._leave(channel, box)
+                self._forgo(channel, got)
                 raise
+
+    def _take(self, channel: str) -> Message | asyncio.Future[None]:
+        """The next message of `channel`; if there is none, a future that is done with one."""
+        now = time.monotonic()
+        with self._guard:
+            self._sweep(now)
+            box = self.channels.get(channel)
+            if box is None:
+                box = self.channels[channel] = _Mailbox()
+            self._expire(channel, box, now)
+            if box.messages:
+                _, message = box.messages.pop(0)
+                self._leave(channel, box)
+                return message
+            waiter = asyncio.get_running_loop().create_future()
+            box.waiting.append(waiter)
+            return waiter
+
+    def _forgo(self, channel: str, waiter: asyncio.Future[None]) -> None:
+        """Nobody waits for `waiter` any more."""
+        with self._guard:
+            box = self.channels.get(channel)
+            if box is None:
+                return
+            if waiter in box.waiting:
+                box.waiting.remove(waiter)
+            elif box.messages:
+                box.wake()  # it was this one's to receive
+            self._leave(channel, box)
 
     def _leave(self, channel: str, box: _Mailbox) -> None:
         if not box.messages and not box.waiting and self.channels.get(channel) is box:

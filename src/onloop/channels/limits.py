@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from onloop import conf
@@ -34,21 +36,43 @@ class SocketLimitsMiddleware:
         self.inner = inner
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "lifespan":
+        if scope["type"] == "lifespan":
             receive = shutdown.telling_sockets(receive)
-        if kind != "websocket":
+        if scope["type"] != "websocket":
             await self.inner(scope, receive, send)
             return
-        owner, most = owner_of(scope)
-        if not counts.enter(owner, most):
-            counts.note("too_many", shown(scope))
-            await refuse(scope, receive, send, code=TRY_AGAIN_LATER, wait_s=RETRY_AFTER_S)
+        owner = owner_who_may(scope)
+        if owner is None:
+            await _refuse(scope, receive, send)
             return
+        # In this coroutine, since any other would be kept for as long as the socket lives.
+        session = cancelled = None
         try:
-            await Session(scope, receive, send).serve(self.inner)
+            session = Session(scope, receive, send)
+            session.begin(self.inner)
+            try:
+                await session.stopped
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+            await session.conclude(cancelled)
         finally:
             counts.leave(owner)
+            if session is not None:
+                session.leave()
+            del cancelled, session
+
+
+def _refuse(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+    return refuse(scope, receive, send, code=TRY_AGAIN_LATER, wait_s=RETRY_AFTER_S)
+
+
+def owner_who_may(scope: Message) -> tuple[str, str] | None:
+    """Count a socket of its owner, and return that; None if there are too many."""
+    owner, most = owner_of(scope)
+    if counts.enter(owner, most):
+        return owner
+    counts.note("too_many", shown(scope))
+    return None
 
 
 def owner_of(scope: Message) -> tuple[tuple[str, str], int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine
 from typing import Any
 
@@ -32,7 +33,11 @@ CLOSE_WAIT_S = 2.0
 
 
 class Session:
-    """`await Session(scope, receive, send).serve(application)`."""
+    """One socket's application, and what stands between it and the server.
+
+    `begin(application)`, `await stopped`, `await conclude(...)`, and `leave()` in any case:
+    steps for the coroutine of the middleware, since any other would be kept with the socket.
+    """
 
     __slots__ = (
         "_application",
@@ -41,6 +46,7 @@ class Session:
         "_deadline",
         "_ended",
         "_gave_up",
+        "_giving_up",
         "_gone",
         "_interrupted",
         "_is_open",
@@ -52,11 +58,11 @@ class Session:
         "_scope",
         "_send",
         "_settings",
-        "_timer",
         "_told",
         "_waiting",
         "_wire",
         "is_over",
+        "stopped",
     )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -68,16 +74,19 @@ class Session:
         self._wire: Wire = wire_of(send)
         self._bucket = Bucket(settings.SOCKET_RATE, settings.SOCKET_BURST, self._loop.time())
         self._application: asyncio.Task[None] | None = None
+        # Done when the application is, however it ends. Other than the task it can be cancelled
+        # without it, and other than `asyncio.wait` it keeps no coroutine.
+        self.stopped: asyncio.Future[None] = self._loop.create_future()
         self._closing: asyncio.Task[None] | None = None
         self.is_over = False
         self._over: asyncio.Future[None] | None = None
         # The task in which the application waits for a message, and whether its wait is to end.
         self._waiting: asyncio.Task[Any] | None = None
         self._interrupted = False
-        # When it will have been idle, or its consumer stuck, for too long; and a timer that
-        # comes then or before. So that a message costs no timer.
+        # When it will have been idle, or its consumer stuck, for too long. A timer of the loop
+        # looks at all sockets (`shutdown`): neither a socket nor a message has one.
         self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
         self._ended: End | None = None  # by us
         self._told = False  # the application, of that
         self._left = False  # the client, as the server says
@@ -88,27 +97,33 @@ class Session:
 
     # --- the application's life -------------------------------------------------------------
 
-    async def serve(self, inner: Application) -> None:
-        """Run the application. Returns when it has ended, and raises what it raised.
-
-        If it raises, an open socket is closed with 1011, on every server: of itself uvicorn
-        would cut the connection, and the client would see a lost network.
-        """
-        shutdown.opened(self, self._wire)
-        self._touch()
+    def begin(self, inner: Application) -> None:
+        """Run the application in its task."""
         running = inner(self._scope, self.receive, self.send)
         if not isinstance(running, Coroutine):
             running = waited_for(running)
-        application = self._application = self._loop.create_task(running)
-        del running
-        cancelled: asyncio.CancelledError | None = None
+        shutdown.opened(self, self._wire)
+        self._touch()
+        self._application = self._loop.create_task(running)
+        self._application.add_done_callback(self._stop)
+
+    def _stop(self, _: object) -> None:
+        if not self.stopped.done():
+            self.stopped.set_result(None)
+
+    async def conclude(self, cancelled: asyncio.CancelledError | None) -> None:
+        """Return when the application has ended; raise what it raised, or else `cancelled`.
+
+        If it raised, an open socket is closed with 1011, on every server: of itself uvicorn
+        would cut the connection, and the client would see a lost network.
+
+        `cancelled`: what broke the wait for `stopped` off, by a server whose patience is over.
+        Who waits for a message may leave as if the client had left; what is under way ends.
+        """
+        application = self._application
+        assert application is not None
         try:
-            try:
-                await self._end_of(application)
-            except asyncio.CancelledError as exc:
-                # By a server whose patience is over. Who waits for a message may leave as if
-                # the client had left; what is under way ends here.
-                cancelled = exc
+            if cancelled is not None:
                 waits = self._waiting is not None
                 self.end("going_away")
                 await self._wait_for_it(application, urgent=not waits)
@@ -116,33 +131,22 @@ class Session:
             if cancelled is not None:
                 raise cancelled
         finally:
-            self._deadline = None
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._closing is not None:
-                self._closing.cancel()
-            shutdown.ended(self)
-            if self._wire.waits_for_takers and not self._left:
-                shutdown.keep(self._loop.create_task(self._drain()))
-            self.is_over = True
-            if self._over is not None and not self._over.done():
-                self._over.set_result(None)
-            self._application = None
             del application, cancelled
 
-    def _end_of(self, application: asyncio.Task[None]) -> asyncio.Future[None]:
-        """A future that is done when the application is, and can be cancelled without it.
-
-        In place of `asyncio.wait`, which keeps two coroutines for as long as the socket lives.
-        """
-        ended: asyncio.Future[None] = self._loop.create_future()
-
-        def end(_: object) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        application.add_done_callback(end)
-        return ended
+    def leave(self) -> None:
+        """Let go of everything. The session is over, however that came."""
+        self._deadline = None
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        if self._closing is not None:
+            self._closing.cancel()
+        shutdown.ended(self)
+        if self._wire.waits_for_takers and not self._left:
+            shutdown.keep(self._loop.create_task(self._drain()))
+        self.is_over = True
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+        self._application = None
 
     async def _wait_for_it(self, application: asyncio.Task[None], *, urgent: bool) -> None:
         if urgent:
@@ -308,11 +312,7 @@ class Session:
         if self._ended is None and not self._lost:
             self._lost = True
             self._deadline = None
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(
-                self._settings.SOCKET_CLOSE_TIMEOUT, self._give_up
-            )
+            self._give_up_later()
 
     def _passed_on(self, message: Message, kind: str) -> Coroutine[Any, Any, None]:
         if kind == "websocket.close" or not self._wire.sends_wait:
@@ -337,23 +337,19 @@ class Session:
     def _set_deadline(self, in_s: float) -> None:
         if self._ended is not None or self._lost:
             return
-        if not in_s:
-            self._deadline = None
-            return
-        self._deadline = self._loop.time() + in_s
-        if self._timer is None or self._timer.when() > self._deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._look)
+        self._deadline = self._loop.time() + in_s if in_s else None
 
-    def _look(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        if self._deadline <= self._loop.time():
+    def look(self, now: float) -> None:
+        """End the socket if its time is up."""
+        if self._deadline is not None and self._deadline <= now:
             self.end("stuck" if self._waiting is None else "idle")
-        else:
-            self._timer = self._loop.call_at(self._deadline, self._look)
+
+    @property
+    def shortest_s(self) -> float:
+        """The shortest time that `look` watches over; infinite if it need not be called."""
+        settings = self._settings
+        times = (settings.SOCKET_CONSUMER_TIMEOUT, settings.SOCKET_IDLE_TIMEOUT)
+        return min((time for time in times if time), default=math.inf)
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -363,9 +359,8 @@ class Session:
             return
         end = self._ended = ENDS[kind]
         counts.note(kind, shown(self._scope))
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._settings.SOCKET_CLOSE_TIMEOUT, self._give_up)
+        self._deadline = None
+        self._give_up_later()
         if kind == "slow" and self._wire.abort():
             pass
         elif not self._gone:
@@ -387,6 +382,12 @@ class Session:
         else:
             # Of the server's closing, in case that the client does not read this either.
             self._loop.call_later(self._settings.SOCKET_CLOSE_TIMEOUT, self._wire.abort)
+
+    def _give_up_later(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        timeout_s = self._settings.SOCKET_CLOSE_TIMEOUT
+        self._giving_up = self._loop.call_later(timeout_s, self._give_up)
 
     def _give_up(self) -> None:
         if self._application is not None and not self._application.done():

@@ -1,8 +1,10 @@
-"""The sockets that are open on each event loop, and how they are told that the server ends."""
+"""The sockets that are open on each event loop: whose time is up, and how all are ended."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -15,10 +17,46 @@ if TYPE_CHECKING:
 Message = MutableMapping[str, Any]
 
 
+# How many times within its time-out a socket is looked at: it may end by that part of it later.
+LOOKS = 16
+# Seconds between two looks, however short a time-out is.
+LEAST_S = 0.01
+
+
 class _OfLoop:
+    """The sockets of one loop, with one timer for all of them.
+
+    Nothing runs on a loop that has no sockets.
+    """
+
     def __init__(self) -> None:
         self.open: set[Session] = set()
         self.watch: asyncio.Task[None] | None = None
+        self._every_s = math.inf
+        self._looking: asyncio.TimerHandle | None = None
+        # Of no socket: the timer outlives the one with which it began.
+        self._context = contextvars.Context()
+
+    def look_after(self, session: Session) -> None:
+        """See to it that the timer comes often enough for `session`."""
+        every_s = max(session.shortest_s / LOOKS, LEAST_S)
+        if every_s < self._every_s:
+            self._every_s = every_s
+            if self._looking is not None:
+                self._looking.cancel()
+            self._look_later(asyncio.get_running_loop())
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = loop.call_later(self._every_s, self._look, loop, context=self._context)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.open:
+            self._looking, self._every_s = None, math.inf
+            return
+        self._look_later(loop)  # first, so that no error of one keeps the others from it
+        now = loop.time()
+        for session in list(self.open):
+            session.look(now)
 
 
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = WeakKeyDictionary()
@@ -35,6 +73,7 @@ def opened(session: Session, wire: Wire) -> None:
     """Remember an open socket; where its server says so, watch for that one's end."""
     here = _of_running_loop()
     here.open.add(session)
+    here.look_after(session)
     if wire.ending is not None and (here.watch is None or here.watch.done()):
         here.watch = asyncio.get_running_loop().create_task(_watch(wire.ending))
 

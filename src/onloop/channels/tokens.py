@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.views.decorators.debug import sensitive_variables
@@ -19,6 +21,7 @@ from onloop.channels.credentials import (
     without_token,
 )
 from onloop.channels.handshake import (
+    Application,
     Message,
     Receive,
     Send,
@@ -52,8 +55,10 @@ class TokenAuthMiddleware:
         self.inner = inner
         self.otherwise = inner if otherwise is None else otherwise
 
+    # Not `async def`, as in `StrictOriginMiddleware`.
+    @markcoroutinefunction
     @sensitive_variables()
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "websocket":
             raise ValueError(
                 f"TokenAuthMiddleware is for WebSockets, not for {scope['type']!r}. Put it "
@@ -63,21 +68,43 @@ class TokenAuthMiddleware:
             credential = credential_of(scope)
         except Refused as exc:
             logger.warning("A socket (%s) was refused: %s.", shown(scope), exc)
-            await refuse(scope, receive, send, code=POLICY_VIOLATION)
-            return
+            return refuse(scope, receive, send, code=POLICY_VIOLATION)
         if credential is None:
-            await self.otherwise(_anonymous(scope), receive, send)
+            application: Application = self.otherwise
+            return application(_anonymous(scope), receive, send)
+        return self._serve(scope, receive, send, _admitted(scope, send, credential))
+
+    async def _serve(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        admitted: Awaitable[tuple[Message, Send] | None],
+    ) -> None:
+        inside = await admitted
+        del admitted
+        if inside is not None:
+            scope, send = inside
+            del inside
+            await self.inner(scope, receive, send)
             return
-        found = await _authenticate(credential)
-        if found is None:
-            wait_s = await failures.acount(request_of(scope))
-            await refuse(scope, receive, send, code=POLICY_VIOLATION, wait_s=wait_s)
-            return
-        user, token = found
-        if credential.by_subprotocol:
-            scope = without_token(scope, credential.text)
-            send = accepting_bearer(send, credential.text)
-        await self.inner({**scope, "user": user, "token": token}, receive, send)
+        wait_s = await failures.acount(request_of(scope))
+        await refuse(scope, receive, send, code=POLICY_VIOLATION, wait_s=wait_s)
+
+
+@sensitive_variables()
+async def _admitted(
+    scope: Message, send: Send, credential: Credential
+) -> tuple[Message, Send] | None:
+    """The scope with the user of the credential, and `send`; None if it is not valid."""
+    found = await _authenticate(credential)
+    if found is None:
+        return None
+    user, token = found
+    if credential.by_subprotocol:
+        scope = without_token(scope, credential.text)
+        send = accepting_bearer(send, credential.text)
+    return {**scope, "user": user, "token": token}, send
 
 
 @sensitive_variables()
