@@ -45,8 +45,8 @@ class Socket:
     async def say(self, **frame: Any) -> None:
         await self.connection.send(json.dumps(frame))
 
-    async def post(self, text: str, ref: str | None = None) -> int:
-        await self.say(type="post", body=text, ref=ref or str(uuid.uuid4()))
+    async def post(self, text: str, key: str | None = None) -> int:
+        await self.say(type="post", body=text, key=key or str(uuid.uuid4()))
         return int((await self.next_of("posted"))["number"])
 
 

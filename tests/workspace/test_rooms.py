@@ -75,12 +75,12 @@ async def test_who_comes_back_is_sent_what_was_missed_in_order(
 
 
 async def test_one_message_on_two_connections_at_once_is_saved_once(demo: Member) -> None:
-    ref = str(uuid.uuid4())
+    key = str(uuid.uuid4())
     async with (
         demo.socket("/rooms/general/") as first,
         demo.socket("/rooms/general/") as second,
     ):
-        numbers = await asyncio.gather(first.post("Once", ref), second.post("Once", ref))
+        numbers = await asyncio.gather(first.post("Once", key), second.post("Once", key))
         assert numbers[0] == numbers[1]
         assert await first.post("Twice") == numbers[0] + 1
 
@@ -123,7 +123,7 @@ async def test_counters_of_the_list_go_up_and_come_down(demo: Member, robin: Mem
 
 
 async def test_the_plain_form_posts_and_is_protected(demo: Member, robin: Member) -> None:
-    form = {"text": "By form alone", "ref": str(uuid.uuid4())}
+    form = {"text": "By form alone", "key": str(uuid.uuid4())}
     async with robin.socket("/rooms/general/") as there:
         forged = await demo.client.post("/rooms/general/", data=form)
         assert forged.status_code == 403

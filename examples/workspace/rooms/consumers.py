@@ -6,6 +6,7 @@ from typing import Any
 from notices.services import inbox_of
 from onloop.rooms.consumers import RoomConsumer
 from onloop.rooms.errors import Refused
+from onloop.rooms.models import Message
 from rooms import services
 from rooms.models import Membership
 
@@ -33,18 +34,17 @@ class ChatConsumer(RoomConsumer):
             return False
         return True
 
-    async def receive_post(self, content: dict[str, Any]) -> None:
-        """``{"type": "post", "body": text, "ref": UUID}``; sent twice, it is saved once."""
+    async def clean(self, body: Any) -> dict[str, str]:
         try:
-            body = services.clean(content.get("body"), content.get("ref"))
-            message = await services.post(self.member, body)
+            return services.clean(body)
         except services.BadMessage as error:
             raise Refused(str(error)) from None
+
+    async def save(self, body: dict[str, str], key: str | None) -> Message:
+        try:
+            return await services.post(self.member, body, key)
         except services.NotAMember:
             raise Refused("You are not a member of this room any more.") from None
-        await self.send_json(
-            {"type": "posted", "number": message.number, "ref": content["ref"]}
-        )
 
     async def receive_seen(self, content: dict[str, Any]) -> None:
         """``{"type": "seen", "number": number}``: everything up to it is on the screen."""

@@ -2,7 +2,6 @@
 
 import datetime
 import random
-import uuid
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -35,7 +34,7 @@ def make_room(values: dict[str, str], users: list[Any], said: list[Said]) -> Roo
             room=log,
             number=number,
             sender=sender,
-            body={"text": text, "ref": str(uuid.uuid4())} if sender else {"text": text},
+            body={"text": text},
             created=created,
         )
         for number, (sender, text, created) in enumerate(said, 1)

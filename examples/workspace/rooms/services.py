@@ -5,13 +5,12 @@ number a member says all that was read, and the difference to the last one what 
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat
 
 import onloop.rooms
@@ -25,15 +24,13 @@ logger = logging.getLogger(__name__)
 
 MAX_TEXT = 2000
 PAGE = 50
-# A message that comes again is looked for among so many.
-RECENT = 1000
 
 
 class NotAMember(Exception):
     pass
 
 
-class BadMessage(Exception):
+class BadMessage(ValueError):
     """Its text is for whoever wrote the message."""
 
 
@@ -57,7 +54,7 @@ async def membership(user: Any, slug: str) -> Membership:
     return found
 
 
-def clean(text: object, ref: object) -> dict[str, str]:
+def clean(text: object) -> dict[str, str]:
     """The body of a message, from whatever a client sent. Raises ``BadMessage``."""
     text = text.replace("\r\n", "\n").strip() if isinstance(text, str) else ""
     if not text:
@@ -66,29 +63,24 @@ def clean(text: object, ref: object) -> dict[str, str]:
         raise BadMessage("That is no text.")
     if len(text) > MAX_TEXT:
         raise BadMessage(f"A message has at most {MAX_TEXT} characters.")
-    try:
-        return {"text": text, "ref": str(uuid.UUID(str(ref)))}
-    except ValueError:
-        raise BadMessage("A message needs a UUID as its reference.") from None
+    return {"text": text}
 
 
-async def post(member: Membership, body: dict[str, str]) -> Message:
-    """Save a message and announce it on commit; raises ``NotAMember``.
+async def post(member: Membership, body: dict[str, str], key: str | None) -> Message:
+    """Save a message and announce it on commit.
 
     A client that lost its connection does not know what arrived, and sends it again with the
-    same ``ref``. The lock makes the second wait for the first, and find what that has saved.
+    same ``key``: it is saved once. Raises ``NotAMember``, and ``ValueError`` for what cannot be
+    a key.
     """
-    log = log_of(member.room.slug)
     async with transaction.atomic():
         if await Membership.objects.select_for_update().filter(pk=member.pk).afirst() is None:
             raise NotAMember
-        earlier = Message.objects.filter(
-            room__name=log, number__gt=F("room__last") - RECENT, sender=member.user_id
-        )
-        if (message := await earlier.filter(body__ref=body["ref"]).afirst()) is None:
-            message = await onloop.rooms.asend(log, body, sender=member.user)
+        log = log_of(member.room.slug)
+        message = await onloop.rooms.asend(log, body, sender=member.user, key=key)
+        if not message.repeated:
             transaction.on_commit(partial(_tell_members, member.room.slug, message.number))
-    await mark_read(member, message.number)
+        await mark_read(member, message.number)
     return message
 
 
@@ -107,7 +99,8 @@ async def mark_read(member: Membership, number: int) -> None:
     """Everything up to ``number`` was seen. It never goes back."""
     unread = Membership.objects.filter(pk=member.pk, read__lt=number)
     if await unread.aupdate(read=number):
-        await _tell([member.user_id], member.room.slug, read=number)
+        tell = partial(_tell, [member.user_id], member.room.slug, read=number)
+        transaction.on_commit(tell)
 
 
 def send_away(slug: str, user: int) -> None:

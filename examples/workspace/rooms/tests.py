@@ -56,14 +56,14 @@ class RoomTests(TestCase):
         async with asyncio.timeout(TIMEOUT_S):
             while (await ada.ask("present", type="present"))["present"] != ["ada", "ben"]:
                 pass
-        ref = str(uuid.uuid4())
+        key = str(uuid.uuid4())
         await ada.send_json_to({"type": "typing"})
         assert (await ben.next_of("typing"))["who"] == "ada"
         with self.captureOnCommitCallbacks(execute=True):
-            posted = await ada.ask("posted", type="post", body=" Rain! \r\n", ref=ref)
-        assert posted == {"type": "posted", "number": 1, "ref": ref}
+            posted = await ada.ask("posted", type="post", body=" Rain! \r\n", key=key, ref=7)
+        assert posted == {"type": "posted", "number": 1, "ref": 7}
         heard = await ben.next_of("message")
-        assert (heard["sender"], heard["body"]["text"]) == ("ada", "Rain!")
+        assert (heard["sender"], heard["body"], heard["key"]) == ("ada", {"text": "Rain!"}, key)
         await ada.disconnect()
         assert (await ben.next_of("presence"))["left"] == ["ada"]
         await ben.disconnect()
@@ -79,7 +79,7 @@ class RoomTests(TestCase):
 
     async def test_a_message_that_comes_twice_is_saved_once(self) -> None:
         ada = await self.joined(self.ada)
-        frame = {"type": "post", "body": "Once", "ref": str(uuid.uuid4())}
+        frame = {"type": "post", "body": "Once", "key": str(uuid.uuid4())}
         assert (await ada.ask("posted", **frame))["number"] == 1
         assert (await ada.ask("posted", **frame))["number"] == 1
         ben = await self.joined(self.ben)
@@ -93,8 +93,8 @@ class RoomTests(TestCase):
         for body in ("", " \n ", None, 7, ["a"], "x" * 2001, "a\0b", "\ud800"):
             error = await ada.ask("error", type="post", body=body, ref=ref)
             assert error["ref"] == ref
-        for bad_ref in (None, 7, "", "no-uuid", [ref]):
-            await ada.ask("error", type="post", body="Hello", ref=bad_ref)
+        for bad_key in (7, "", "\n", [ref], "x" * 101):
+            await ada.ask("error", type="post", body="Hello", key=bad_key)
         for number in (None, "1", True, 1.5):
             await ada.ask("error", type="seen", number=number)
         assert (await ada.ask("posted", type="post", body="x", ref=ref))["number"] == 1
@@ -106,10 +106,12 @@ class RoomTests(TestCase):
         inbox = await self.joined(self.ada, "/rooms/")
         (counted,) = (await inbox.next_of("rooms"))["rooms"]
         assert counted == {"slug": "garden", "last": 1, "read": 0}
-        await inbox.ask("error", type="post", body="x", ref=str(uuid.uuid4()))
+        await inbox.ask("error", type="post", body="x")
         ada = await self.joined(self.ada)
         await ada.next_of("history")
-        await ada.send_json_to({"type": "seen", "number": 10**9})
+        with self.captureOnCommitCallbacks(execute=True):
+            await ada.send_json_to({"type": "seen", "number": 10**9})
+            await ada.ask("present", type="present")  # after it
         assert (await inbox.next_of("unread"))["read"] == 1, "no more than there is"
         for socket in (ada, inbox):
             await socket.disconnect()
@@ -126,10 +128,12 @@ class RoomTests(TestCase):
         for before in ("x", "-1", "", "9" * 30):
             answer = await self.async_client.get("/rooms/garden/", {"before": before})
             assert answer.status_code == 404
-        form = {"text": "By form", "ref": str(uuid.uuid4())}
+        form = {"text": "By form", "key": str(uuid.uuid4())}
         for _ in range(2):
             answer = await self.async_client.post("/rooms/garden/", form)
             self.assertRedirects(answer, "/rooms/garden/", fetch_redirect_response=False)
         assert await Membership.objects.filter(read=61).acount() == 1
         answer = await self.async_client.post("/rooms/garden/", {**form, "text": " "})
         self.assertContains(answer, "Write something first.", status_code=400)
+        answer = await self.async_client.post("/rooms/garden/", {**form, "key": ""})
+        self.assertContains(answer, "The key of a message", status_code=400)

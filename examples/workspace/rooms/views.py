@@ -36,10 +36,9 @@ async def _post(request: HttpRequest, member: Membership) -> HttpResponse:
     """The form, for browsers without JavaScript."""
     text = request.POST.get("text", "")
     try:
-        body = services.clean(text, request.POST.get("ref"))
-    except services.BadMessage as error:
+        await services.post(member, services.clean(text), request.POST.get("key"))
+    except ValueError as error:
         return await _history(request, member, text=text, error=error, status=400)
-    await services.post(member, body)
     return redirect("room", member.room.slug)
 
 
@@ -65,7 +64,7 @@ async def _history(
         "present": await onloop.rooms.apresent(log),
         "memberships": await services.memberships_of(request.user).alist(),
         "max_text": services.MAX_TEXT,
-        "ref": uuid.uuid4(),
+        "key": uuid.uuid4(),
     }
     return _page(request, "rooms/room.html", context, status=status)
 

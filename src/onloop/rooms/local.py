@@ -50,7 +50,7 @@ class Member:
         """Wait for events; return them as a message for the consumer.
 
         `{"type": "room.events", "events": [...]}`, or `{"type": "room.behind"}` where some
-        were dropped. It puts nothing out of the inbox before it returns. For one task at a time.
+        were dropped. It puts nothing out of the inbox before it returns. One task may wait.
         """
         while not self._events and not self.overflowed:
             self._filled = asyncio.get_running_loop().create_future()

@@ -109,7 +109,7 @@ function room(element) {
   const [log, scroll, form, text] = [at("log"), at("scroll"), at("post"), at("text")];
   const present = new Set();
   const typing = new Map(); // who: the timer that ends it
-  const pending = new Map(); // ref: the element of a message that is not confirmed
+  const pending = new Map(); // key: the element of a message that is not confirmed
   let last = Number(log.querySelector("[data-number]:last-of-type")?.dataset.number ?? 0);
   let seen = last;
   let told = 0; // when “is typing” was told
@@ -136,7 +136,7 @@ function room(element) {
       joined = true;
       showBanner("");
       showPresent(frame.present);
-      pending.forEach((_, ref) => post(ref)); // what had arrived before is saved only once
+      pending.forEach((_, key) => post(key)); // what had arrived before is saved only once
     },
     present: (frame) => showPresent(frame.present),
     presence: (frame) => {
@@ -168,11 +168,11 @@ function room(element) {
     },
   };
 
-  function showMessage({ number, sender, body, created }) {
+  function showMessage({ number, sender, body, created, key }) {
     if (number <= last) return;
     last = number;
-    const waiting = sender === me && pending.get(body.ref);
-    if (waiting) pending.delete(body.ref);
+    const waiting = sender === me && pending.get(key);
+    if (waiting) pending.delete(key);
     const item = waiting || newItem(body.text, sender);
     item.dataset.number = number;
     item.classList.remove("pending");
@@ -192,9 +192,9 @@ function room(element) {
     return item;
   }
 
-  function post(ref) {
-    const body = pending.get(ref).querySelector(".text").textContent;
-    live.send({ type: "post", body, ref });
+  function post(key) {
+    const body = pending.get(key).querySelector(".text").textContent;
+    live.send({ type: "post", body, key, ref: key }); // an error has the ref
   }
 
   /** What was refused goes back to where it can be changed, if nothing else is there by now. */
@@ -249,17 +249,17 @@ function room(element) {
     event.preventDefault();
     const words = text.value.trim();
     if (!words) return;
-    const ref = newRef();
+    const key = newKey();
     const item = newItem(words, me);
     item.classList.add("pending");
     item.querySelector(".state").textContent = "sending …";
-    pending.set(ref, item);
+    pending.set(key, item);
     log.append(item);
     following = true;
     follow();
     at("problem").textContent = text.value = "";
     told = 0;
-    if (joined) post(ref);
+    if (joined) post(key);
     text.focus();
   });
 
@@ -287,7 +287,7 @@ function room(element) {
 }
 
 /** A UUID. `crypto.randomUUID` is there on https and this machine only. */
-function newRef() {
+function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
