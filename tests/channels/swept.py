@@ -15,8 +15,8 @@ from onloop.testing import LeakLedger
 from tests.channels.conftest import DEADLINE_S
 
 MOST = 200
-# How often, and when: once; again in the loop's next turn; again at the next moment.
-WAYS = ("once", "again soon", "again later")
+# How often, and when: once; again in the loop's next turn; at each moment from there on.
+WAYS = ("once", "again soon", "again and again")
 
 Message = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Moments:
             self.task.cancel()
             if self._way == "again soon":
                 asyncio.get_running_loop().call_soon(self.task.cancel)
-        elif self._at is not None and moment == self._at + 1 and self._way == "again later":
+        elif self.reached and self._way == "again and again":
             self.task.cancel()
 
     @property

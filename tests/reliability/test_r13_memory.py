@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(LONG_S)
 ROUNDS = size(4, full=50)
 A_ROUND = size(200, full=20_000)
 AT_ONCE = 8
-# Per request: what is kept of each is a whole object at least, and tens of bytes. Other things
-# come and go by a few dozens.
+# Per request, or socket: what is kept of each is a whole object at least, and tens of bytes.
+# Other things come and go by a few dozens.
 OBJECTS = 0.01 if FULL else 0.5
 BYTES = 8
 # Over a short run, where what is allocated in arenas says little about a slope.
@@ -50,24 +50,24 @@ def measured(books, request, tmp_path):  # noqa: F811 - a fixture
                 objects.append((await server.ask("/objects/"))["objects"])
                 memory.append(server.memory)
                 await server.ask("/lags/")  # which are kept until somebody asks
-            _measure(findings, objects, memory, count)
+            measure(findings, objects, memory, count, of="request")
         findings.judge()
         return findings
 
     return run
 
 
-def _measure(findings, objects, memory, count):
+def measure(findings, objects, memory, count, *, of):
     """Judge the slopes without the beginning, which may still fill caches."""
     rounds = range(len(objects))
     half = len(objects) // 2 if FULL else 1
     sent = [number * count for number in rounds][half:]
     slope = statistics.linear_regression(sent, objects[half:]).slope
-    findings.measured["objects a request"] = slope
+    findings.measured[f"objects a {of}"] = slope
     if slope > OBJECTS:
         findings.add("objects are kept", objects)
     slope = statistics.linear_regression(sent, memory[half:]).slope
-    findings.measured["bytes a request"] = slope
+    findings.measured[f"bytes a {of}"] = slope
     findings.measured["more memory MB"] = more = (memory[-1] - memory[0]) / MIB
     if (FULL and slope > BYTES) or (not FULL and more > MEMORY / MIB):
         findings.add("memory is kept", [round(size / MIB, 1) for size in memory])

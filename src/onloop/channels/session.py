@@ -151,11 +151,11 @@ class Session:
     async def _wait_for_it(self, application: asyncio.Task[None], *, urgent: bool) -> None:
         if urgent:
             application.cancel()
-        try:
-            await asyncio.wait([application])
-        except asyncio.CancelledError:  # again: now it is urgent
-            application.cancel()
-            await asyncio.wait([application])
+        while not application.done():
+            try:
+                await asyncio.wait([application])
+            except asyncio.CancelledError:  # again: now it is urgent
+                application.cancel()
 
     def until_over(self) -> asyncio.Future[None]:
         """A future that is done when `serve` has ended."""
