@@ -358,7 +358,6 @@ class Session:
         if self._ended is not None or self.is_over:
             return
         end = self._ended = ENDS[kind]
-        counts.note(kind, shown(self._scope))
         self._deadline = None
         self._give_up_later()
         if kind == "slow" and self._wire.abort():
@@ -368,6 +367,7 @@ class Session:
         if self._waiting is not None and not self._interrupted:
             self._interrupted = True
             self._waiting.cancel()
+        counts.note(kind, shown(self._scope))  # last: a log may fail
 
     async def _close(self, end: End) -> None:
         message: Message = {"type": "websocket.close", "code": end.code}
