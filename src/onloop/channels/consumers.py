@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import types
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
 
 import asgiref.sync
 from django.db import close_old_connections
@@ -41,19 +41,28 @@ async def await_many_dispatch(
     scope.rest()  # what middleware asked the database for is over
     inbox = _Inbox(consumer_callables)
     del consumer_callables
-    admission = admission_of(inbox.loop)
     try:
         while True:
             while inbox.messages:
-                message, handled = inbox.messages.pop(0)
+                message = inbox.messages.pop(0)
                 with watchdog.serving(explain):
-                    await bridge.run(in_unit_of, admission, dispatch_message, dispatch, message)
-                if not handled.done():
-                    handled.set_result(None)
-                del message, handled  # while this waits for the next
+                    await inbox.handling(message, dispatch)
+                message.handled()
+                del message  # while this waits for the next
             await inbox.until_woken()
     finally:
         await inbox.end()
+
+
+class _Came(NamedTuple):
+    """A message, and what its source waits for before it is asked for the next one."""
+
+    message: Message
+    source: asyncio.Future[None]
+
+    def handled(self) -> None:
+        if not self.source.done():
+            self.source.set_result(None)
 
 
 class _Inbox:
@@ -63,29 +72,36 @@ class _Inbox:
     handled: a task for each message takes twice the time.
     """
 
-    __slots__ = ("_pumps", "_waiter", "loop", "messages")
+    __slots__ = ("_admission", "_loop", "_pumps", "_waiter", "messages")
 
     def __init__(self, sources: list[Callable[[], Awaitable[Message]]]) -> None:
-        self.loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        self._admission = admission_of(self._loop)
         self._waiter: asyncio.Future[None] | None = None
         # A list: it is empty most of the time, when a deque takes half a kilobyte, and never
         # has more than one message of each source.
-        self.messages: list[tuple[Message, asyncio.Future[None]]] = []
-        self._pumps = [asyncio.ensure_future(self._fill(receive)) for receive in sources]
+        self.messages: list[_Came] = []
+        self._pumps = tuple(asyncio.ensure_future(self._fill(receive)) for receive in sources)
 
     async def _fill(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Put in what `receive` returns, until it raises."""
         try:
             while True:
                 message = await receive()
-                handled = self.loop.create_future()
-                self.messages.append((message, handled))
+                handled = self._loop.create_future()
+                self.messages.append(_Came(message, handled))
                 del message
                 self._wake()
                 await handled
                 del handled
         finally:
             self._wake()  # a callback of the task's would be kept for as long as the socket
+
+    def handling(
+        self, came: _Came, dispatch: Callable[[Message], Awaitable[None]]
+    ) -> Coroutine[Any, Any, None]:
+        """Let the consumer handle a message, as a unit of work."""
+        return bridge.run(in_unit_of, self._admission, dispatch_message, dispatch, came.message)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -99,7 +115,7 @@ class _Inbox:
         for pump in self._pumps:
             if pump.done():
                 pump.result()
-        self._waiter = self.loop.create_future()
+        self._waiter = self._loop.create_future()
         return self._waiter
 
     async def end(self) -> None:

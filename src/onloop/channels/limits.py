@@ -41,14 +41,13 @@ class SocketLimitsMiddleware:
         if scope["type"] != "websocket":
             await self.inner(scope, receive, send)
             return
-        owner = owner_who_may(scope)
-        if owner is None:
+        session = session_of(scope, receive, send)
+        if session is None:
             await _refuse(scope, receive, send)
             return
         # In this coroutine, since any other would be kept for as long as the socket lives.
-        session = cancelled = None
+        cancelled = None
         try:
-            session = Session(scope, receive, send)
             session.begin(self.inner)
             try:
                 await session.stopped
@@ -56,9 +55,7 @@ class SocketLimitsMiddleware:
                 cancelled = exc
             await session.conclude(cancelled)
         finally:
-            counts.leave(owner)
-            if session is not None:
-                session.leave()
+            session.leave()
             del cancelled, session
 
 
@@ -66,11 +63,12 @@ def _refuse(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
     return refuse(scope, receive, send, code=TRY_AGAIN_LATER, wait_s=RETRY_AFTER_S)
 
 
-def owner_who_may(scope: Message) -> tuple[str, str] | None:
-    """Count a socket of its owner, and return that; None if there are too many."""
+def session_of(scope: Message, receive: Receive, send: Send) -> Session | None:
+    """The session of a socket, which is counted as its owner's; None if there are too many."""
     owner, most = owner_of(scope)
+    session = Session(scope, receive, send, owner)
     if counts.enter(owner, most):
-        return owner
+        return session
     counts.note("too_many", shown(scope))
     return None
 

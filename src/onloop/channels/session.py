@@ -54,6 +54,7 @@ class Session:
         "_loop",
         "_lost",
         "_over",
+        "_owner",
         "_receive",
         "_scope",
         "_send",
@@ -65,10 +66,13 @@ class Session:
         "stopped",
     )
 
-    def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Message, receive: Receive, send: Send, owner: tuple[str, str]
+    ) -> None:
         settings = self._settings = conf.get()
         self._loop = asyncio.get_running_loop()
         self._scope = scope
+        self._owner = owner
         self._receive = receive
         self._send = send
         self._wire: Wire = wire_of(send)
@@ -135,6 +139,7 @@ class Session:
 
     def leave(self) -> None:
         """Let go of everything. The session is over, however that came."""
+        counts.leave(self._owner)
         self._deadline = None
         if self._giving_up is not None:
             self._giving_up.cancel()
@@ -360,9 +365,7 @@ class Session:
         end = self._ended = ENDS[kind]
         self._deadline = None
         self._give_up_later()
-        if kind == "slow" and self._wire.abort():
-            pass
-        elif not self._gone:
+        if not (kind == "slow" and self._wire.abort()) and not self._gone:
             self._closing = self._loop.create_task(self._close(end))
         if self._waiting is not None and not self._interrupted:
             self._interrupted = True
