@@ -101,7 +101,7 @@ async def memory_of(server: Server, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: memory alone")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--idle", type=int, default=2000, help="sockets without messages")
     parser.add_argument("--only", default=",".join(NAMES))
@@ -127,6 +127,7 @@ def main() -> None:
         for name in names:
             with serve(name, servers, db) as server:
                 memory[name] = asyncio.run(memory_of(server, arguments.idle))
+                threads[name] = max(threads.get(name, 0), server.threads())
     packages = ("channels", "uvicorn", "websockets", "Django", "psycopg")
     print(", ".join(f"{package} {version(package)}" for package in packages))
     print(f"\nMessages a second, medians of {arguments.rounds} rounds (in brackets: of all)")

@@ -34,7 +34,8 @@ class Works(AsyncWebsocketConsumer):
             moment()
             await asyncio.sleep(0)
             moment()
-        self.scope["whole"].append(text_data)
+            # Here, since a cancellation that comes during COMMIT is raised after it.
+            self.scope["whole"].append(text_data)
         await self.send("done")
 
     async def disconnect(self, code):
