@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -37,11 +37,13 @@ async def _list(request: HttpRequest, orders: QuerySet[Order], whose: str) -> Ht
         if error.status == 404:
             raise Http404(error.message) from None
         return private_page(request, "400.html", {"error": error}, status=error.status)
-    # The lines are read when there is a page: they would be counted, too.
-    rows = page.rows.annotate(items=Sum("lines__quantity")).prefetch_related("lines__product")
+    # The lines of this page's orders, not of all of them.
+    found = await page.rows.prefetch_related("lines__product").alist()
+    for order in found:
+        order.items = sum(line.quantity for line in order.lines.all())
     context: dict[str, Any] = {
         "page": page,
-        "orders": await rows.alist(),
+        "orders": found,
         "whose": whose,
         "here": f"{whose}-orders",
         "statuses": Order.Status.choices,
