@@ -1,4 +1,4 @@
-"""Guests of the example's shop, each with a session, a browser's cookies and a basket."""
+"""People in the example's shop, each with a session, a browser's cookies and a basket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import secrets
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -23,12 +24,12 @@ MAKE = """
 import json, sys
 from django.contrib.auth import get_user_model
 from django.test import Client
-from accounts.models import Profile, Role
+from accounts.models import Profile
 
 sessions = []
-for name in json.loads(sys.argv[1]):
+for name, role in json.loads(sys.argv[1]):
     user = get_user_model().objects.create(username=name, email=f"{name}@example.org")
-    Profile.objects.create(user=user, role=Role.GUEST)
+    Profile.objects.create(user=user, role=role)
     client = Client()
     client.force_login(user)
     sessions.append(client.cookies["sessionid"].value)
@@ -74,12 +75,13 @@ class Shopper:
 
 @asynccontextmanager
 async def shoppers(
-    server: AsgiServer, env: dict[str, str], names: list[str]
+    server: AsgiServer, env: dict[str, str], *roles: str
 ) -> AsyncIterator[list[Shopper]]:
-    """New accounts, logged in."""
+    """New accounts with these roles, logged in."""
+    accounts = [(f"shopper-{uuid.uuid4().hex[:12]}", role) for role in roles]
     async with AsyncExitStack() as stack:
         everybody = []
-        for session in json.loads(run(env, MAKE, json.dumps(names))):
+        for session in json.loads(run(env, MAKE, json.dumps(accounts))):
             client = httpx.AsyncClient(
                 base_url=server.url,
                 timeout=HTTP_TIMEOUT_S,

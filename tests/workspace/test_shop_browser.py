@@ -46,7 +46,7 @@ async def test_from_a_search_to_an_order_and_back(
         await page.get_by_role("link", name="See what is in stock").click()
 
         # Search and filters, all of them in the address; each can be taken away again.
-        await page.get_by_label("Search").fill(sku)
+        await page.get_by_label("Search", exact=True).fill(sku)
         await page.get_by_label("Lowest price").fill("100")
         await page.get_by_role("button", name="Search").click()
         await expect(
@@ -56,13 +56,13 @@ async def test_from_a_search_to_an_order_and_back(
         assert "min_price=100" in page.url
         assert "in_stock=1" in page.url
         await page.get_by_role("link", name="At any price").click()
-        await expect(page.get_by_role("status").first).to_have_text("1 product")
+        await expect(page.locator(".found").get_by_role("status")).to_have_text("1 product")
 
         await page.get_by_role("button", name="Add A lamp to the basket").click()
         assert f"q={sku}" in page.url  # where one was
         await expect(page.get_by_text("A lamp: 1 in your basket.")).to_be_visible()
         await page.get_by_role("link", name="A lamp", exact=True).click()
-        await page.get_by_label("Quantity").fill("2")
+        await page.get_by_label("Quantity", exact=True).fill("2")
         await page.get_by_role("button", name="Add to basket").click()
         await page.get_by_role("link", name="Basket 3 items").click()
 
