@@ -75,7 +75,7 @@ async def change(request: HttpRequest) -> HttpResponse:
         return redirect("basket")
     quantities, wrong = read_quantities(request.POST)
     if wrong:
-        return await _page(request, wrong=wrong, status=400)
+        return await _page(request, wrong=wrong, problem="marked", status=400)
     await services.set_quantities(request.user, quantities)
     return redirect("basket")
 
@@ -89,7 +89,7 @@ async def check_out(request: HttpRequest) -> HttpResponse:
     if wrong or not form.is_valid():
         is_whole = form.errors.keys().isdisjoint(["key", "seen"])
         return await _page(
-            request, wrong=wrong, problem=None if is_whole else "incomplete", status=400
+            request, wrong=wrong, problem="marked" if is_whole else "incomplete", status=400
         )
     try:
         order = await services.check_out(

@@ -19,8 +19,8 @@ from workspace.api.fields import Invalid, query_text
 # Each order ends in the primary key: names and prices repeat, and pages need a total one.
 ORDERS = {
     "": ("Name", ["name", "pk"]),
-    "price": ("Price, lowest first", ["price", "name", "pk"]),
-    "-price": ("Price, highest first", ["-price", "name", "pk"]),
+    "price": ("Cheapest first", ["price", "name", "pk"]),
+    "-price": ("Dearest first", ["-price", "name", "pk"]),
     "newest": ("Newest first", ["-pk"]),
 }
 
