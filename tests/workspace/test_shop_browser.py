@@ -28,9 +28,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def empty_basket(page: Page) -> None:
-    await page.goto(page.url)
-    while await page.get_by_role("button", name=re.compile("^Remove ")).count():
-        await page.get_by_role("button", name=re.compile("^Remove ")).first.click()
+    """Take out one product after the other, each time on the page that shows what is left."""
+    remove = page.get_by_role("button", name=re.compile("^Remove "))
+    for left in range(await remove.count(), 0, -1):
+        await remove.first.click()
+        await expect(remove).to_have_count(left - 1)
+    await expect(page.get_by_role("heading", name="There is nothing in it yet")).to_be_visible()
 
 
 @pytest.mark.parametrize("script", [True, False])
