@@ -36,6 +36,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from files.models import StoredFile
 
 client.force_login(get_user_model().objects.get(username="robin"))
+added = client.post("/basket/add/", {"sku": stocked["sku"], "quantity": 1})
+assert added.status_code == 302, added.content
+for path in ("/basket/", "/orders/", f"/catalogue/item/{stocked['sku']}/"):
+    assert client.get(path).status_code == 200, path
 sent = client.post("/files/", {"file": SimpleUploadedFile("wsgi.txt", b"by form")})
 assert sent.status_code == 302, sent.content
 raw = client.post(

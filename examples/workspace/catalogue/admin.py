@@ -102,11 +102,12 @@ class KeptAsPlaced(admin.ModelAdmin):
 
 @admin.register(Order)
 class OrderAdmin(KeptAsPlaced):
-    list_display = ["reference", "customer_name", "status", "total", "created_at"]
+    list_display = ["reference", "customer_name", "user", "status", "total", "created_at"]
     list_filter = ["status", "created_at"]
     search_fields = ["customer_name", "customer_email", "=reference"]
+    list_select_related = ["user"]
     date_hierarchy = "created_at"
-    readonly_fields = ["reference", "status", "total", "created_at", "cancelled_at"]
+    readonly_fields = ["reference", "user", "status", "total", "created_at", "cancelled_at"]
     inlines = [OrderLineInline]
     actions = ["cancel"]
 
@@ -118,7 +119,8 @@ class OrderAdmin(KeptAsPlaced):
         cancelled = 0
         for order in orders:
             try:
-                async_to_sync(services.cancel_order)(order.reference)
+                cancel = async_to_sync(services.cancel_order)
+                cancel(order.reference, Order.objects.all(), by=request.user)
             except services.AlreadyCancelled:
                 continue
             cancelled += 1

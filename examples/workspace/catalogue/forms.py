@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from catalogue.models import Order, Product
+from django import forms
+
+from catalogue.models import MAX_STOCK, Order, Product
 from workspace.api import ApiError, Field, clean
 from workspace.api.fields import email, identifier, text, whole
 
@@ -11,6 +13,18 @@ MAX_LINES = 100
 
 CUSTOMER = {"name": Field(text(120)), "email": Field(email())}
 LINE = {"product": Field(identifier()), "quantity": Field(whole(1, MAX_QUANTITY))}
+
+
+class StockForm(forms.Form):
+    change = forms.IntegerField(
+        min_value=-MAX_STOCK, max_value=MAX_STOCK, widget=forms.NumberInput({"required": True})
+    )
+
+    def clean_change(self) -> int:
+        change: int = self.cleaned_data["change"]
+        if not change:
+            raise forms.ValidationError("Say how many came in, or, with a minus, went.")
+        return change
 
 
 def clean_order(data: Any) -> tuple[str, str, dict[int, int]]:

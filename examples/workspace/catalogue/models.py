@@ -3,6 +3,7 @@
 import uuid
 from decimal import Decimal
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -56,6 +57,18 @@ class Order(models.Model):
     # Addresses of orders carry this instead of the row's number: who does not have it can
     # neither guess an order nor count them.
     reference = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    # Whose it is; none, if it came from a client without an account.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="orders",
+        db_index=False,  # ``order_of_user`` is one
+    )
+    # Made with the page that asks for the order: a form that is sent twice orders once.
+    key = models.UUIDField(null=True, editable=False)
     customer_name = models.CharField(max_length=120)
     customer_email = models.EmailField("customer's e-mail")
     status = models.CharField(max_length=10, choices=Status, default=Status.PLACED)
@@ -65,7 +78,13 @@ class Order(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-pk"]
-        indexes = [models.Index(fields=["status", "-created_at"], name="order_by_status")]
+        indexes = [
+            models.Index(fields=["status", "-created_at"], name="order_by_status"),
+            models.Index(fields=["user", "-created_at", "-id"], name="order_of_user"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="order_once_per_key"),
+        ]
 
     def __str__(self) -> str:
         return f"Order {self.reference}"

@@ -1,34 +1,12 @@
-"""Reading the catalogue: what the search box finds, and the figures of the summary."""
+"""The figures of the summary."""
 
 import asyncio
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models import Avg, Count, F, Max, Min, Sum
 
 from catalogue.models import Category, Order, OrderLine, Product
-from workspace.api import ApiError
-from workspace.api.fields import query_text
-
-
-async def find_products(query: Mapping[str, str]) -> QuerySet[Product]:
-    """Products for ``?q=`` (in name or SKU) and ``?category=`` (a slug), in a total order.
-
-    The order ends in the primary key: names repeat. Raises ``ApiError`` 404 for a category
-    that does not exist.
-    """
-    products = Product.objects.select_related("category").order_by("name", "pk")
-    if words := query_text(query, "q", 100):
-        products = products.filter(Q(name__icontains=words) | Q(sku__istartswith=words))
-    if slug := query_text(query, "category", 80):
-        category = await Category.objects.filter(slug=slug).afirst()
-        if category is None:
-            raise ApiError(
-                404, "There is no such category.", fields={"category": "Unknown slug."}
-            )
-        products = products.filter(category=category)
-    return products
 
 
 async def summary() -> dict[str, Any]:

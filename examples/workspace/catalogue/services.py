@@ -13,16 +13,17 @@ Two rules keep the numbers right however many clients order at once:
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Case, F, QuerySet, When
 from django.utils import timezone
 
+from accounts.models import Role
+from accounts.roles import has_role
+from catalogue import telling
 from catalogue.models import MAX_STOCK, Order, OrderLine, Product
-from rooms.services import notify
-
-# The room in which orders are told, if there is one.
-ROOM = "orders"
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,24 @@ class StockOutOfRange(Exception):
     pass
 
 
-async def place_order(name: str, email: str, wanted: Mapping[int, int]) -> Order:
+async def place_order(
+    name: str,
+    email: str,
+    wanted: Mapping[int, int],
+    *,
+    buyer: Any = None,
+    key: uuid.UUID | None = None,
+) -> Order:
     """Take ``wanted`` (product id to quantity) from stock and write the order: all or nothing.
+
+    The order is ``buyer``'s, if there is one. What a buyer asks for again with the same ``key``
+    is not ordered again: the order of the first time is returned.
 
     Raises ``UnknownProducts`` or ``OutOfStock``, with every product that is at fault.
     """
     async with transaction.atomic():
+        if key is not None and (earlier := await placed_before(buyer, key)):
+            return earlier
         products = await _locked(wanted).alist()
         if unknown := sorted(wanted.keys() - {product.pk for product in products}):
             raise UnknownProducts(unknown)
@@ -72,6 +85,8 @@ async def place_order(name: str, email: str, wanted: Mapping[int, int]) -> Order
             raise OutOfStock(shortages)
         await _add_to_stock({pk: -quantity for pk, quantity in wanted.items()})
         order = await Order.objects.acreate(
+            user=buyer,
+            key=key,
             customer_name=name,
             customer_email=email,
             total=sum(product.price * wanted[product.pk] for product in products),
@@ -85,25 +100,52 @@ async def place_order(name: str, email: str, wanted: Mapping[int, int]) -> Order
             )
             for product in products
         )
-        await notify(ROOM, placed_text(order, sum(wanted.values())))
+        await telling.sold_out([each for each in products if each.stock == wanted[each.pk]])
+        await telling.placed(order, sum(wanted.values()))
     return order
 
 
-def placed_text(order: Order, items: int) -> str:
-    """What the room of orders is told."""
-    plural = "" if items == 1 else "s"
-    return f"{order.customer_name} ordered {items} item{plural} for {_euros(order)}."
+async def placed_before(buyer: Any, key: uuid.UUID) -> Order | None:
+    """The order that this buyer has placed with this key.
+
+    Locks the buyer until the transaction ends, so a form that is sent twice at once finds here
+    what its first copy has done.
+    """
+    await lock_buyer(buyer)
+    return await Order.objects.filter(user=buyer, key=key).afirst()
 
 
-def _euros(order: Order) -> str:
-    return f"€\N{NO-BREAK SPACE}{order.total}"
+async def lock_buyer(user: Any) -> None:
+    """One at a time for each buyer. Rows that refer to the user can still be written."""
+    users = get_user_model().objects.select_for_update(no_key=True)
+    await users.values_list("pk").aget(pk=user.pk)
+
+
+def visible_to(user: Any) -> QuerySet[Order]:
+    """Everybody sees their own orders, owners see all."""
+    return Order.objects.all() if has_role(user, Role.OWNER) else of_user(user)
+
+
+def of_user(user: Any) -> QuerySet[Order]:
+    return Order.objects.filter(user=user.pk)
+
+
+def without_account() -> QuerySet[Order]:
+    """For clients that have nothing but an order's reference."""
+    return Order.objects.filter(user=None)
 
 
 @transaction.atomic
-async def cancel_order(reference: uuid.UUID) -> Order:
-    """Put the goods back into stock. Raises ``UnknownOrder`` or ``AlreadyCancelled``."""
+async def cancel_order(
+    reference: uuid.UUID, among: QuerySet[Order], *, by: Any = None
+) -> Order:
+    """Put the goods back into stock; the buyer is told unless it is ``by`` whom it happens.
+
+    ``among`` are the orders that the caller may cancel. Raises ``UnknownOrder`` or
+    ``AlreadyCancelled``.
+    """
     try:
-        order = await Order.objects.select_for_update().aget(reference=reference)
+        order = await among.select_for_update().aget(reference=reference)
     except Order.DoesNotExist:
         raise UnknownOrder from None
     if order.status == Order.Status.CANCELLED:
@@ -114,7 +156,7 @@ async def cancel_order(reference: uuid.UUID) -> Order:
     order.status = Order.Status.CANCELLED
     order.cancelled_at = timezone.now()
     await order.asave(update_fields=["status", "cancelled_at"])
-    await notify(ROOM, f"The order of {order.customer_name} for {_euros(order)} is cancelled.")
+    await telling.cancelled(order, by)
     return order
 
 

@@ -1,10 +1,11 @@
 from django.urls import path
 
-from catalogue import views
+from catalogue import pages, views
 
 urlpatterns = [
-    path("", views.shop, name="shop"),
-    path("item/<slug:sku>/", views.item, name="item"),
+    path("", pages.shop, name="shop"),
+    path("item/<slug:sku>/", pages.item, name="item"),
+    path("item/<slug:sku>/stock/", pages.stock, name="item-stock"),
     path("products/", views.products, name="products"),
     path("products/<int:pk>/", views.product, name="product"),
     path("orders/", views.orders, name="orders"),

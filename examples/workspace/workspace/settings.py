@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "notices",
     "people",
     "catalogue",
+    "basket",
     "rooms",
     "panels",
     "files",

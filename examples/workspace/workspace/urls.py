@@ -12,6 +12,8 @@ urlpatterns = [
     path("", views.start, name="start"),
     path("people/", include("people.urls")),
     path("catalogue/", include("catalogue.urls")),
+    path("basket/", include("basket.urls")),
+    path("orders/", include("catalogue.order_urls")),
     path("rooms/", include("rooms.urls")),
     path("panels/", include("panels.urls")),
     path("files/", include("files.urls")),

@@ -18,8 +18,9 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils.text import slugify
 
+from basket import seeding as basket_seeding
 from catalogue.models import Category, Order, OrderLine, Product
-from catalogue.services import placed_text
+from catalogue.telling import placed_text
 from files import seeding as file_seeding
 from files.models import StoredFile
 from people.models import Person, Team
@@ -52,6 +53,8 @@ class Command(BaseCommand):
             f"{Product.objects.count()} products, {Order.objects.count()} orders."
         )
         self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
+        if not Order.objects.exclude(user=None).exists():
+            seed_baskets()
         if not Room.objects.exists():
             seed_rooms(random.Random("rooms"))
         if not StoredFile.objects.exists():
@@ -148,6 +151,13 @@ def seed_orders(rng: random.Random) -> None:
         lines += own_lines
     Order.objects.bulk_create(orders, batch_size=BATCH)
     OrderLine.objects.bulk_create(lines, batch_size=BATCH)
+
+
+def seed_baskets() -> None:
+    users = get_user_model().objects.filter(username__in=[DEMO_USER, SECOND_USER])
+    for place, user in enumerate(users.order_by("username")):
+        basket_seeding.give(user, place)
+        basket_seeding.fill(user)
 
 
 def seed_rooms(rng: random.Random) -> None:
