@@ -3,11 +3,15 @@ this service's own: who may come in, what may be said, what has been read."""
 
 from typing import Any
 
+from django.db import transaction
+
 from notices.services import inbox_of
 from onloop.rooms.consumers import RoomConsumer
 from onloop.rooms.errors import Refused
-from rooms import services
+from rooms import attachments, services
+from rooms.errors import BadMessage, NotAllowed, NotAMember
 from rooms.models import Membership
+from rooms.naming import log_of
 
 
 class ChatConsumer(RoomConsumer):
@@ -22,29 +26,50 @@ class ChatConsumer(RoomConsumer):
         return str(self.scope["url_route"]["kwargs"]["slug"])
 
     def room_name(self) -> str:
-        return services.log_of(self.slug)
+        return log_of(self.slug)
 
     async def authorise(self) -> bool:
         if not await super().authorise():  # not logged in
             return False
         try:
             self.member = await services.membership(self.scope["user"], self.slug)
-        except services.NotAMember:
+        except NotAMember:
             return False
         return True
 
     async def receive_post(self, content: dict[str, Any]) -> None:
-        """``{"type": "post", "body": text, "ref": UUID}``; sent twice, it is saved once."""
+        """``{"type": "post", "body": text, "files": [ids], "ref": UUID}``; sent twice, it is
+        saved once. ``files`` may be left out, and the text be empty where there are some."""
         try:
-            body = services.clean(content.get("body"), content.get("ref"))
-            message = await services.post(self.member, body)
-        except services.BadMessage as error:
+            files = attachments.clean(content.get("files", []))
+            body = services.clean(content.get("body"), content.get("ref"), needs_text=not files)
+            message = await services.post(self.member, body, files)
+        except (BadMessage, NotAllowed) as error:
             raise Refused(str(error)) from None
-        except services.NotAMember:
+        except NotAMember:
             raise Refused("You are not a member of this room any more.") from None
         await self.send_json(
             {"type": "posted", "number": message.number, "ref": content["ref"]}
         )
+
+    async def receive_typing(self, content: dict[str, Any]) -> None:
+        try:
+            async with transaction.atomic():
+                await services.writing(self.member)
+        except (NotAllowed, NotAMember) as error:
+            raise Refused(str(error) or "You are not a member of this room any more.") from None
+        await super().receive_typing(content)
+
+    async def send_json(self, content: Any, close: bool = False) -> None:
+        """Messages tell what has become of their files, as of now."""
+        if content["type"] == "message":
+            (body,) = await attachments.describe([content["body"]])
+            content = {**content, "body": body}
+        elif content["type"] == "history":
+            bodies = await attachments.describe(each["body"] for each in content["messages"])
+            told = zip(content["messages"], bodies, strict=True)
+            content = {**content, "messages": [{**each, "body": body} for each, body in told]}
+        await super().send_json(content, close)
 
     async def receive_seen(self, content: dict[str, Any]) -> None:
         """``{"type": "seen", "number": number}``: everything up to it is on the screen."""

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from onloop.rooms.models import Message
 from onloop.rooms.models import Room as Log
-from rooms import services
 from rooms.models import Membership, Room
+from rooms.naming import log_of
 
 Said = tuple[Any, str, datetime.datetime]  # sender, text, when
 
@@ -29,7 +29,7 @@ def talk(script: str, users: dict[str, Any], rng: random.Random) -> list[Said]:
 def make_room(values: dict[str, str], users: list[Any], said: list[Said]) -> Room:
     """A room whose members have read everything."""
     room = Room.objects.create(**values)
-    log = Log.objects.create(name=services.log_of(room.slug), last=len(said))
+    log = Log.objects.create(name=log_of(room.slug), last=len(said))
     Message.objects.bulk_create(
         Message(
             room=log,

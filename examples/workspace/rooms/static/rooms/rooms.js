@@ -1,9 +1,12 @@
 // The rooms' pages, live. Without this file they can be read and written in all the same.
-"use strict";
+import { attaching } from "./attaching.js";
+import { completeNames } from "./names.js";
+import { changeFile, fill, newItem, showTime } from "./messages.js";
 
 const DELAY_MS = { first: 500, longest: 30_000 };
 const PING_MS = 25_000; // a connection that says nothing for so long is asked whether it lives,
 const ANSWER_MS = 10_000; // and given up when it does not answer within this
+const DRAFT = `draft ${location.pathname}`; // what was being written when the page was loaded anew
 const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
 
 /** A WebSocket that comes back: `address` is asked for anew each time, `hear` gets each frame. */
@@ -71,6 +74,28 @@ async function reloadIfRefused() {
   }
 }
 
+/** The list of rooms as it is now: somebody has joined one, or was taken out. */
+async function renew(element) {
+  try {
+    const answer = await fetch(element.dataset.inbox, { cache: "no-store" });
+    if (!answer.ok || answer.redirected) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const now = page.querySelector("[data-inbox]");
+    const here = now.querySelector(`a[href="${CSS.escape(location.pathname)}"]`);
+    here?.setAttribute("aria-current", "page");
+    if (!element.contains(document.activeElement)) element.replaceChildren(...now.children);
+  } catch {
+    // The network is away; the list is right when the page is loaded again.
+  }
+}
+
+/** Load the page anew, and keep what is being written. */
+function reload() {
+  const text = document.getElementById("text")?.value;
+  if (text) sessionStorage.setItem(DRAFT, text);
+  location.reload();
+}
+
 /** The list of rooms: how much is unread. Numbers only grow, so late news do no harm. */
 function list(element) {
   const count = ({ slug, last = 0, read = 0 }) => {
@@ -88,19 +113,10 @@ function list(element) {
     hear: (frame) => {
       if (frame.type === "unread") count(frame);
       if (frame.type === "rooms") frame.rooms.forEach(count);
+      if (frame.type === "membership") renew(element);
+      if (frame.type === "role") reload();
     },
   });
-}
-
-const hour = { hour: "2-digit", minute: "2-digit" };
-const today = new Intl.DateTimeFormat(undefined, hour);
-const before = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...hour });
-
-function showTime(element, iso) {
-  element.dateTime = iso;
-  const time = new Date(iso);
-  const clock = time.toDateString() === new Date().toDateString() ? today : before;
-  element.textContent = clock.format(time);
 }
 
 function room(element) {
@@ -109,7 +125,8 @@ function room(element) {
   const [log, scroll, form, text] = [at("log"), at("scroll"), at("post"), at("text")];
   const present = new Set();
   const typing = new Map(); // who: the timer that ends it
-  const pending = new Map(); // ref: the element of a message that is not confirmed
+  const pending = new Map(); // ref: {item, words, files} of a message that is not confirmed
+  const problem = (words) => (at("problem").textContent = words);
   let last = Number(log.querySelector("[data-number]:last-of-type")?.dataset.number ?? 0);
   let seen = last;
   let told = 0; // when “is typing” was told
@@ -146,7 +163,7 @@ function room(element) {
     },
     history: (frame) => {
       if (frame.reset) {
-        log.replaceChildren(...pending.values());
+        log.replaceChildren(...[...pending.values()].map(({ item }) => item));
         last = 0;
       }
       frame.messages.forEach(showMessage);
@@ -166,47 +183,47 @@ function room(element) {
       typing.set(who, setTimeout(endTyping, 2 * TYPING_MS, who));
       showTyping();
     },
+    file: (frame) => (changeFile(log, frame, element.dataset.room), follow()),
+    changed: reload,
   };
 
   function showMessage({ number, sender, body, created }) {
     if (number <= last) return;
     last = number;
-    const waiting = sender === me && pending.get(body.ref);
+    const waiting = sender === me && pending.get(body.ref)?.item;
     if (waiting) pending.delete(body.ref);
-    const item = waiting || newItem(body.text, sender);
+    const item = waiting || draw(sender);
+    fill(item, body, { me, room: element.dataset.room });
+    item.id = `message-${number}`;
     item.dataset.number = number;
     item.classList.remove("pending");
     item.querySelector(".state").textContent = "";
     showTime(item.querySelector("time"), created);
     const [firstPending] = pending.values();
-    if (!waiting || firstPending) log.insertBefore(item, firstPending ?? null);
+    if (!waiting || firstPending) log.insertBefore(item, firstPending?.item ?? null);
   }
 
-  function newItem(words, sender) {
+  function draw(sender) {
     log.querySelector(".empty")?.remove();
-    const item = at("message").content.firstElementChild.cloneNode(true);
-    item.classList.toggle("notice", !sender);
-    item.classList.toggle("own", sender === me);
-    item.querySelector("b").textContent = sender ?? "Notice";
-    item.querySelector(".text").textContent = words;
-    return item;
+    return newItem(sender, me);
   }
 
   function post(ref) {
-    const body = pending.get(ref).querySelector(".text").textContent;
-    live.send({ type: "post", body, ref });
+    const { words, files } = pending.get(ref);
+    live.send({ type: "post", body: words, files: files.map(({ id }) => id), ref });
   }
 
   /** What was refused goes back to where it can be changed, if nothing else is there by now. */
   function fail({ ref, error }) {
-    const item = pending.get(ref);
+    const { item, words, files } = pending.get(ref);
     pending.delete(ref);
-    at("problem").textContent = error;
-    if (text.value) {
+    problem(error);
+    if (text.value || attached.files.length) {
       item.classList.replace("pending", "failed");
       item.querySelector(".state").textContent = "not sent";
     } else {
-      text.value = item.querySelector(".text").textContent;
+      text.value = words;
+      attached.put(files);
       item.remove();
     }
   }
@@ -245,35 +262,48 @@ function room(element) {
     at("banner").hidden = !words;
   }
 
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const words = text.value.trim();
-    if (!words) return;
-    const ref = newRef();
-    const item = newItem(words, me);
-    item.classList.add("pending");
-    item.querySelector(".state").textContent = "sending …";
-    pending.set(ref, item);
-    log.append(item);
-    following = true;
-    follow();
-    at("problem").textContent = text.value = "";
-    told = 0;
-    if (joined) post(ref);
-    text.focus();
-  });
+  const attached = form && attaching(form, problem);
+  if (form) write();
 
-  text.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    form.requestSubmit();
-  });
+  function write() {
+    text.value ||= sessionStorage.getItem(DRAFT) ?? "";
+    sessionStorage.removeItem(DRAFT);
+    completeNames(text, at("names"), element.dataset.names.split(" "), me);
 
-  text.addEventListener("input", () => {
-    if (text.value && Date.now() - told > TYPING_MS && live.send({ type: "typing" })) {
-      told = Date.now();
-    }
-  });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const words = text.value.trim();
+      if (attached.isUploading) return problem("The file is still on its way. Send when it is there.");
+      if (!words && !attached.files.length) return;
+      const ref = newRef();
+      const item = draw(me);
+      const files = attached.take();
+      fill(item, { text: words, files }, { me });
+      item.classList.add("pending");
+      item.querySelector(".state").textContent = "sending …";
+      pending.set(ref, { item, words, files });
+      log.append(item);
+      following = true;
+      follow();
+      problem((text.value = ""));
+      told = 0;
+      if (joined) post(ref);
+      text.focus();
+    });
+
+    text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      form.requestSubmit();
+    });
+
+    text.addEventListener("input", () => {
+      if (text.value && Date.now() - told > TYPING_MS && live.send({ type: "typing" })) {
+        told = Date.now();
+      }
+    });
+    if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
+  }
 
   scroll.addEventListener("scroll", () => {
     following = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
@@ -282,8 +312,8 @@ function room(element) {
 
   document.addEventListener("visibilitychange", tellSeen);
   follow();
-  at("new")?.scrollIntoView({ block: "nearest" });
-  if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
+  const target = location.hash.startsWith("#message-") && at(location.hash.slice(1));
+  (target || at("new"))?.scrollIntoView({ block: target ? "center" : "nearest" });
 }
 
 /** A UUID. `crypto.randomUUID` is there on https and this machine only. */
