@@ -13,7 +13,7 @@ import onloop.rooms
 from files.models import StoredFile
 from onloop.rooms.errors import AnnounceFailed
 from rooms.errors import BadMessage, Gone, NotAMember
-from rooms.models import Attachment, Membership, Room
+from rooms.models import Attachment, Room
 from rooms.naming import log_of
 
 logger = logging.getLogger(__name__)
@@ -50,30 +50,31 @@ async def attach(room: Room, owner: Any, ids: Sequence[uuid.UUID]) -> list[dict[
     rows = await Attachment.objects.abulk_create(
         Attachment(room=room, file=files[pk]) for pk in ids
     )
-    return [
-        {
-            "id": str(row.pk),
-            "name": row.file.name,
-            "size": row.file.size,
-            "media_type": row.file.media_type,
-        }
-        for row in rows
-    ]
+    return [told(row, files[pk]) for row, pk in zip(rows, ids, strict=True)]
 
 
-async def find(user: Any, slug: str, pk: uuid.UUID) -> StoredFile:
+def told(shown: Attachment, file: StoredFile) -> dict[str, Any]:
+    """What a message says of a file; it stays when the file is deleted."""
+    return {
+        "id": str(shown.pk),
+        "name": file.name,
+        "size": file.size,
+        "media_type": file.media_type,
+    }
+
+
+async def find(user: Any, slug: str, pk: uuid.UUID) -> tuple[Room, StoredFile]:
     """A file for a member of the room that it was shown in.
 
     Raises ``NotAMember``, also where there is no such file, and ``Gone`` if it was deleted.
     """
-    if not await Membership.objects.filter(user=user, room__slug=slug).aexists():
-        raise NotAMember
-    found = Attachment.objects.filter(pk=pk, room__slug=slug).select_related("file__owner")
-    if (shown := await found.afirst()) is None:
+    found = Attachment.objects.filter(pk=pk, room__slug=slug, room__memberships__user=user)
+    shown = await found.select_related("room", "file__owner").afirst()
+    if shown is None:
         raise NotAMember
     if shown.file is None:
         raise Gone
-    return shown.file
+    return shown.room, shown.file
 
 
 async def describe(bodies: Iterable[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ class RoomForm(forms.ModelForm):
         fields = ["name", "topic", "is_open"]
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, label_suffix="", **kwargs)
         if self.instance.pk:
             self.initial["is_open"] = "1" if self.instance.is_open else ""
 

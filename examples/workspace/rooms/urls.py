@@ -9,10 +9,9 @@ urlpatterns = [
     path("<slug:slug>/messages/<int:number>/", views.message, name="room-message"),
     path("<slug:slug>/files/<uuid:pk>/", views.attached, name="attached"),
     path("<slug:slug>/files/<uuid:pk>/about/", views.attached_about, name="attached-about"),
-    path(
-        "<slug:slug>/files/<uuid:pk>/<str:kind>/",
-        views.attached_picture,
-        name="attached-picture",
+    *(
+        path(f"<slug:slug>/files/<uuid:pk>/{kind}/", views.attached_picture, {"kind": kind})
+        for kind in ("thumbnail", "preview")
     ),
     path("<slug:slug>/members/", member_views.members, name="room-members"),
     path("<slug:slug>/members/<int:pk>/remove/", member_views.remove, name="room-remove"),

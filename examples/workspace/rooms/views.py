@@ -1,11 +1,14 @@
 """The pages. They can be read and written in without JavaScript; with it they are live."""
 
 import uuid
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 import onloop.rooms
@@ -18,9 +21,11 @@ from files.views import FORM_BYTES
 from onloop import limits
 from rooms import attachments, people, services
 from rooms.errors import BadMessage, Gone, NotAllowed, NotAMember
-from rooms.models import Membership
+from rooms.models import Membership, Room
 from rooms.naming import log_of
 from workspace.pages import private_page
+
+View = Callable[..., Awaitable[HttpResponseBase]]
 
 # So many of one's files can be chosen from.
 RECENT_FILES = 50
@@ -60,51 +65,45 @@ async def message(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     except NotAMember:
         raise Http404("You are in no such room.") from None
     query = f"?before={number + 1}" if number <= member.last - services.PAGE else ""
-    return redirect(f"../../{query}#message-{number}")
+    return redirect(f"{reverse('room', args=[slug])}{query}#message-{number}")
 
 
-@require_safe
-@login_required
-async def attached(request: HttpRequest, slug: str, pk: uuid.UUID) -> HttpResponseBase:
-    file = await _attached(request, slug, pk)
-    if isinstance(file, HttpResponse):
-        return file
+def for_members(view: View) -> View:
+    """Gives the view a file that was shown in the room, if it is still there."""
+
+    @wraps(view)
+    async def wrapped(
+        request: HttpRequest, slug: str, pk: uuid.UUID, **kwargs: Any
+    ) -> HttpResponseBase:
+        try:
+            room, file = await attachments.find(request.user, slug, pk)
+        except NotAMember:
+            raise Http404("There is no such file in your rooms.") from None
+        except Gone:
+            return private_page(request, "rooms/gone.html", {"slug": slug}, status=410)
+        return await view(request, room, file, **kwargs)
+
+    return require_safe(login_required(wrapped))
+
+
+@for_members
+async def attached(request: HttpRequest, room: Room, file: StoredFile) -> HttpResponseBase:
     return await serving.download(request, file)
 
 
-@require_safe
-@login_required
-async def attached_about(request: HttpRequest, slug: str, pk: uuid.UUID) -> HttpResponse:
-    file = await _attached(request, slug, pk)
-    if isinstance(file, HttpResponse):
-        return file
-    context = await serving.shown(file) | {"slug": slug, "attachment": pk}
+@for_members
+async def attached_about(
+    request: HttpRequest, room: Room, file: StoredFile
+) -> HttpResponseBase:
+    context = await serving.shown(file) | {"room": room}
     return private_page(request, "rooms/attached.html", context)
 
 
-@require_safe
-@login_required
+@for_members
 async def attached_picture(
-    request: HttpRequest, slug: str, pk: uuid.UUID, kind: str
+    request: HttpRequest, room: Room, file: StoredFile, kind: str
 ) -> HttpResponseBase:
-    if kind not in ("thumbnail", "preview"):
-        raise Http404("There is no such picture.")
-    file = await _attached(request, slug, pk)
-    if isinstance(file, HttpResponse):
-        return file
     return await serving.picture(request, file, kind)
-
-
-async def _attached(
-    request: HttpRequest, slug: str, pk: uuid.UUID
-) -> StoredFile | HttpResponse:
-    """A file that was shown in the room, or the page that says that it is deleted."""
-    try:
-        return await attachments.find(request.user, slug, pk)
-    except NotAMember:
-        raise Http404("There is no such file in your rooms.") from None
-    except Gone:
-        return private_page(request, "rooms/gone.html", {"slug": slug}, status=410)
 
 
 async def _post(request: HttpRequest, member: Membership) -> HttpResponse:

@@ -309,6 +309,7 @@ function room(element) {
     following = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
   });
   new ResizeObserver(follow).observe(scroll);
+  log.addEventListener("load", follow, true); // of a thumbnail, which makes room for itself
 
   document.addEventListener("visibilitychange", tellSeen);
   follow();
