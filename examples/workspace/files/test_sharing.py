@@ -100,6 +100,7 @@ class SharingTest(TestCase):
         (await self.async_client.head(address)).close()
         same = await self.async_client.get(address, headers={"If-None-Match": etag})
         assert same.status_code == 304
+        same.close()
         assert (await ShareLink.objects.aget()).downloads == 2
 
     async def test_only_owners_of_a_file_share_it_and_only_for_times_that_are_offered(

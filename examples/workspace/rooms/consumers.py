@@ -96,6 +96,7 @@ class ChatConsumer(RoomConsumer):
     async def send_away(self) -> None:
         if not self.removed:
             self.removed = True
+            await self.send_json({"type": "removed"})
             await self.close(4403)
 
 

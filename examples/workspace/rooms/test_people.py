@@ -125,6 +125,7 @@ class PeopleTests(RoomCase):
         while (event := await ben.receive_output(TIMEOUT_S))["type"] != "websocket.close":
             pass
         assert event["code"] == 4403
+        await ben.disconnect()
         assert (await Notice.objects.aget(user=self.ben)).path == "/rooms/"
 
     async def test_guests_read_and_do_not_write(self) -> None:

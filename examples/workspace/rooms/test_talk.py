@@ -53,7 +53,8 @@ class MentionTests(RoomCase):
         ada = await self.joined(self.ada)
         text = "@ben @BEN @ada @stranger @nobody, <b>rain</b>!"
         for _ in range(2):
-            await ada.ask("posted", type="post", body=text, ref=str(uuid.UUID(int=1)))
+            with self.captureOnCommitCallbacks(execute=True):
+                await ada.ask("posted", type="post", body=text, ref=str(uuid.UUID(int=1)))
         notice = await Notice.objects.aget()
         assert (notice.user_id, notice.kind) == (self.ben.pk, "mention")
         assert notice.text == f"ada in Garden: {text}"

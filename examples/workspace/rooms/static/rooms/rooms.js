@@ -185,6 +185,10 @@ function room(element) {
     },
     file: (frame) => (changeFile(log, frame, element.dataset.room), follow()),
     changed: reload,
+    removed: () => {
+      live.socket = null; // it is about to be closed, and does not come back
+      location.assign(document.querySelector(".side h2 a").href);
+    },
   };
 
   function showMessage({ number, sender, body, created }) {
