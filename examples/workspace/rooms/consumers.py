@@ -78,20 +78,33 @@ class ChatConsumer(RoomConsumer):
             raise Refused('"number" is the number of a message.')
         await services.mark_read(self.member, min(number, self.sent))
 
+    async def connect(self) -> None:
+        await super().connect()
+        if self.room is not None:
+            await self.send_state()
+
     async def room_events(self, message: Any) -> None:
-        removals = [event for event in message["events"] if event["type"] == "removed"]
-        events = [event for event in message["events"] if event["type"] != "removed"]
-        if any(event["user"] == self.member.user_id for event in removals):
-            await self.send_away()
+        own = {"removed", "role"}
+        events = [event for event in message["events"] if event["type"] not in own]
+        for event in message["events"]:
+            if event["type"] in own and event["user"] == self.member.user_id:
+                await self.send_state()
         if not self.removed:
             await super().room_events({**message, "events": events})
 
     async def room_behind(self, message: Any) -> None:
-        """Something was dropped, which may have been the removal."""
-        if not await self.authorise():
-            await self.send_away()
+        """Something was dropped, which may have been a removal."""
+        await self.send_state()
         if not self.removed:
             await super().room_behind(message)
+
+    async def send_state(self) -> None:
+        """``{"type": "state", "silent": reason}``: why nothing may be written here; empty if it
+        may. A page that shows something else is older than that."""
+        if not await self.authorise():
+            await self.send_away()
+        else:
+            await self.send_json({"type": "state", "silent": services.why_silent(self.member)})
 
     async def send_away(self) -> None:
         if not self.removed:

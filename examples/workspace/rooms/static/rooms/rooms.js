@@ -185,6 +185,7 @@ function room(element) {
     },
     file: (frame) => (changeFile(log, frame, element.dataset.room), follow()),
     changed: reload,
+    state: ({ silent }) => silent !== element.dataset.silent && reload(),
     removed: () => {
       live.socket = null; // it is about to be closed, and does not come back
       location.assign(document.querySelector(".side h2 a").href);
