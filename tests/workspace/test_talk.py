@@ -75,25 +75,25 @@ async def test_a_role_that_another_process_changes_counts_at_once(
 
 
 async def test_a_room_from_its_making_to_its_archive(demo: Member, robin: Member) -> None:
-    answer = await submit(robin, "/rooms/new/", name=uuid.uuid4().hex)
+    answer = await submit(demo, "/rooms/new/", name=uuid.uuid4().hex)
     path = answer.headers["location"]
     with pytest.raises(InvalidStatus):
-        await demo.connect(path)
-    async with robin.socket(path) as there, demo.socket("/rooms/") as inbox:
-        assert (await submit(demo, f"{path}members/", name="demo")).status_code == 404
-        assert (await submit(robin, f"{path}members/", name="demo")).status_code == 302
+        await robin.connect(path)
+    async with demo.socket(path) as there, robin.socket("/rooms/") as inbox:
+        assert (await submit(robin, f"{path}members/", name="robin")).status_code == 404
+        assert (await submit(demo, f"{path}members/", name="robin")).status_code == 302
         await inbox.next_of("membership")
-        async with demo.socket(path) as invited:
+        async with robin.socket(path) as invited:
             await invited.post("Here I am")
-            assert (await submit(demo, f"{path}archive/", archived="1")).status_code == 403
-            assert (await submit(robin, f"{path}archive/", archived="1")).status_code == 302
+            assert (await submit(robin, f"{path}archive/", archived="1")).status_code == 403
+            assert (await submit(demo, f"{path}archive/", archived="1")).status_code == 302
             for socket in (there, invited):
                 await socket.next_of("changed")
             frame = {"type": "post", "body": "x", "ref": str(uuid.uuid4())}
             assert "archived" in await refusal(invited, **frame)
-        assert "Here I am" in (await demo.client.get(path)).text
-        assert (await submit(demo, f"{path}leave/")).status_code == 302
-        assert (await demo.client.get(path)).status_code == 404
+        assert "Here I am" in (await robin.client.get(path)).text
+        assert (await submit(robin, f"{path}leave/")).status_code == 302
+        assert (await robin.client.get(path)).status_code == 404
 
 
 async def test_who_joins_twice_at_once_is_in_once(
