@@ -84,11 +84,15 @@ class ChatConsumer(RoomConsumer):
             await self.send_state()
 
     async def room_events(self, message: Any) -> None:
-        own = {"removed", "role"}
-        events = [event for event in message["events"] if event["type"] not in own]
+        mine, events = [], []
         for event in message["events"]:
-            if event["type"] in own and event["user"] == self.member.user_id:
-                await self.send_state()
+            if event["type"] not in ("removed", "role"):
+                events.append(event)
+            elif event["user"] == self.member.user_id:
+                mine.append(event)
+        if mine:
+            await self.send_state()
+            events += [event for event in mine if event["type"] == "role"]
         if not self.removed:
             await super().room_events({**message, "events": events})
 
