@@ -92,8 +92,8 @@ async def test_a_room_from_its_making_to_its_archive(demo: Member, robin: Member
             frame = {"type": "post", "body": "x", "ref": str(uuid.uuid4())}
             assert "archived" in await refusal(invited, **frame)
         assert "Here I am" in (await robin.client.get(path)).text
-        assert (await submit(robin, f"{path}leave/")).status_code == 302
-        assert (await robin.client.get(path)).status_code == 404
+        assert (await submit(demo, f"{path}leave/")).status_code == 302
+        assert (await demo.client.get(path)).status_code == 404
 
 
 async def test_who_joins_twice_at_once_is_in_once(
