@@ -52,13 +52,14 @@ class MentionTests(RoomCase):
     async def test_who_is_meant_is_told_once_though_the_message_comes_twice(self) -> None:
         ada = await self.joined(self.ada)
         text = "@ben @BEN @ada @stranger @nobody, <b>rain</b>!"
-        for _ in range(2):
-            with self.captureOnCommitCallbacks(execute=True):
-                await ada.ask("posted", type="post", body=text, ref=str(uuid.UUID(int=1)))
+        frame = {"type": "post", "body": text, "ref": reference()}
+        with self.captureOnCommitCallbacks(execute=True):
+            await ada.ask("posted", **frame)
+        heard = await ada.next_of("message")
+        await ada.ask("posted", **frame)
         notice = await Notice.objects.aget()
         assert (notice.user_id, notice.kind) == (self.ben.pk, "mention")
         assert notice.text == f"ada in Garden: {text}"
-        heard = await ada.next_of("message")
         assert heard["body"]["mentions"] == ["ben", "ada"]
         await self.async_client.aforce_login(self.ben)
         page = (await self.async_client.get(notice.path, follow=True)).content.decode()
