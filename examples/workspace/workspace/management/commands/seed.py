@@ -18,10 +18,12 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils.text import slugify
 
+from accounts import seeding as account_seeding
 from catalogue.models import Category, Order, OrderLine, Product
 from catalogue.services import placed_text
 from files import seeding as file_seeding
 from files.models import StoredFile
+from notices.models import Notice
 from people.models import Person, Team
 from rooms import seeding
 from rooms.models import Membership, Room
@@ -33,6 +35,7 @@ ORDERS = 1_500
 DEMO_USER = "demo"
 # Another account with the same password: a chat wants two.
 SECOND_USER = "robin"
+GUEST = "guest"
 FIRST_DAY = datetime.datetime(2025, 1, 2, 8, tzinfo=datetime.UTC)
 BATCH = 500
 
@@ -54,6 +57,9 @@ class Command(BaseCommand):
         self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
         if not Room.objects.exists():
             seed_rooms(random.Random("rooms"))
+        account_seeding.give_profiles()
+        if not Notice.objects.exists():
+            account_seeding.give_notices()
         if not StoredFile.objects.exists():
             for user in get_user_model().objects.filter(username__in=[DEMO_USER, SECOND_USER]):
                 file_seeding.give(user)
@@ -152,7 +158,7 @@ def seed_orders(rng: random.Random) -> None:
 
 def seed_rooms(rng: random.Random) -> None:
     """What colleagues have said to each other, and the last orders."""
-    users = seeding.make_colleagues([DEMO_USER, *conversations.COLLEAGUES])
+    users = seeding.make_colleagues([DEMO_USER, GUEST, *conversations.COLLEAGUES])
     for slug, name, topic, members, script, unread in conversations.ROOMS:
         said = seeding.talk(script, users, rng) or told_orders()
         values = {"slug": slug, "name": name, "topic": topic}
@@ -167,7 +173,7 @@ def told_orders() -> list[seeding.Said]:
 
 
 def create_demo_user(password: str | None) -> str:
-    """Make the staff account and its colleague once, and say how to log in.
+    """Make the staff account, its colleague and a guest once, and say how to log in.
 
     A password from the environment is set also on an account that exists; one that was made up
     here is shown this once and stored as a hash only.
@@ -187,15 +193,19 @@ def create_demo_user(password: str | None) -> str:
             f"a new one: python manage.py changepassword {DEMO_USER}"
         )
     second, _ = get_user_model().objects.get_or_create(username=SECOND_USER)
+    guest, _ = get_user_model().objects.get_or_create(username=GUEST)
     secret = password or secrets.token_urlsafe(12)
-    for account in (user, second):
+    for account in (user, second, guest):
         account.set_password(secret)
         account.save(update_fields=["password"])
     if created:
         user.groups.add(group)
     if password:
-        return f"Log in as “{DEMO_USER}” or “{SECOND_USER}” with the password in DEMO_PASSWORD."
+        return (
+            f"Log in as “{DEMO_USER}”, “{SECOND_USER}” or “{GUEST}” with the password in "
+            "DEMO_PASSWORD."
+        )
     return (
         f"Log in as “{DEMO_USER}” with the password {secret} (shown only now); "
-        f"as “{SECOND_USER}”, in another browser, with the same."
+        f"as “{SECOND_USER}” or “{GUEST}”, in another browser, with the same."
     )
