@@ -48,6 +48,21 @@ begun = client.post("/jobs/", {"kind": "report"})  # it is done when this proces
 assert begun.status_code == 302, begun.content
 assert client.get(begun["Location"]).status_code == 200
 assert client.get("/jobs/").status_code == 200
+from notices.models import Notice
+
+assert client.get("/notices/").status_code == 200
+assert client.get("/directory/").status_code == 200
+assert client.post("/accounts/tokens/", {"name": "by WSGI", "expires": "1"}).status_code == 200
+owner = Client(headers={"host": "127.0.0.1"})
+owner.force_login(get_user_model().objects.get(username="demo"))
+new = Client(headers={"host": "127.0.0.1"})
+form = {"username": "by-wsgi", "password1": "only-for-this", "password2": "only-for-this"}
+assert new.post("/accounts/sign-up/", form).status_code == 302
+user = get_user_model().objects.get(username="by-wsgi")
+changed = owner.post(f"/accounts/members/{user.pk}/role/", {"role": "guest"})
+assert changed.status_code == 302, changed.content
+assert Notice.objects.filter(user=user).count() == 2
+assert new.get("/accounts/me/").json()["role"] == "guest"
 print("served")
 """
 

@@ -55,3 +55,18 @@ def requires(least: Role) -> Callable[[View], View]:
         return login_required(checked)
 
     return decorate
+
+
+def by_session(view: View) -> View:
+    """For async views about passwords and tokens: a bearer token does not reach them.
+
+    Else whoever finds one that soon expires could make another that never does.
+    """
+
+    @functools.wraps(view)
+    async def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if getattr(request, "token", None) is not None:
+            raise PermissionDenied("This takes a log-in by password, not a bearer token.")
+        return await view(request, *args, **kwargs)
+
+    return login_required(checked)

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 MAX_TEXT = 200
@@ -29,7 +30,11 @@ class Notice(models.Model):
 
     class Meta:
         ordering = ["-created", "-pk"]
-        indexes = [models.Index(fields=["user", "-created", "-id"], name="notice_of_user")]
+        indexes = [
+            models.Index(fields=["user", "-created", "-id"], name="notice_of_user"),
+            # Each page counts them.
+            models.Index(fields=["user"], condition=Q(read=None), name="notice_unread"),
+        ]
 
     def __str__(self) -> str:
         return self.text

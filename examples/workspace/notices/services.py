@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.text import Truncator
 
@@ -16,9 +17,17 @@ from onloop.rooms.errors import AnnounceFailed
 logger = logging.getLogger(__name__)
 
 
+class UnknownNotice(Exception):
+    pass
+
+
 def inbox_of(user: object) -> str:
     """The name that what is for one user has in ``onloop.rooms``; ``user`` is its id."""
     return f"user-{user}"
+
+
+def unread_of(user: Any) -> QuerySet[Notice]:
+    return Notice.objects.filter(user=user, read=None)
 
 
 async def notify(users: Iterable[Any], kind: Notice.Kind, text: str, path: str = "") -> None:
@@ -37,9 +46,18 @@ async def notify(users: Iterable[Any], kind: Notice.Kind, text: str, path: str =
 
 async def mark_read(user: Any, up_to: int) -> None:
     """Those up to the notice with this id."""
-    unread = Notice.objects.filter(user=user, read=None, pk__lte=up_to)
-    if await unread.aupdate(read=timezone.now()):
+    if await unread_of(user).filter(pk__lte=up_to).aupdate(read=timezone.now()):
         await _ring([user.pk])
+
+
+async def read_one(user: Any, pk: int) -> Notice:
+    """The user's notice with this id, which is read from now on. Raises ``UnknownNotice``."""
+    notice = await Notice.objects.filter(user=user, pk=pk).afirst()
+    if notice is None:
+        raise UnknownNotice
+    if await unread_of(user).filter(pk=pk).aupdate(read=timezone.now()):
+        await _ring([user.pk])
+    return notice
 
 
 async def _ring(users: Iterable[int]) -> None:

@@ -8,18 +8,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from people import services
 from people.forms import PERSON, person_json, team_json
 from people.models import Person, Team
+from people.queries import find_people
 from workspace.api import ApiError, ApiView, api_view, clean, paginate, read_json
-from workspace.api.fields import query_text
 
 
 class PeopleView(ApiView):
     async def get(self, request: HttpRequest) -> HttpResponse:
-        people = Person.objects.select_related("team")
-        if wanted := query_text(request.GET, "q", 100):
-            people = people.filter(name__icontains=wanted)
-        if team := query_text(request.GET, "team", 80):
-            people = people.filter(team__name__iexact=team)
-        page = await paginate(people, request.GET)
+        page = await paginate(find_people(request.GET), request.GET)
         return JsonResponse(await page.as_json(person_json))
 
     async def post(self, request: HttpRequest) -> HttpResponse:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
-from notices.services import inbox_of
+import notices.consumers
 from onloop.rooms.consumers import RoomConsumer
 from onloop.rooms.errors import Refused
 from rooms import attachments, services
@@ -117,29 +117,13 @@ class ChatConsumer(RoomConsumer):
             await self.close(4403)
 
 
-class InboxConsumer(RoomConsumer):
-    """What is for one user alone: how many messages of each room are unread."""
+class InboxConsumer(notices.consumers.InboxConsumer):
+    """The socket of each page tells those about rooms how many messages are unread."""
 
-    def room_name(self) -> str:
-        return inbox_of(self.scope["user"].pk)
-
-    def who(self) -> None:
-        return None
-
-    async def connect(self) -> None:
-        await super().connect()
-        if self.room is not None:
-            await self.send_counters()
-
-    async def room_behind(self, message: Any) -> None:
-        await self.send_counters()
-
-    async def send_counters(self) -> None:
+    async def send_state(self) -> None:
+        await super().send_state()
         rooms = [
             {"slug": member.room.slug, "last": member.last, "read": member.read}
             for member in await services.memberships_of(self.scope["user"]).alist()
         ]
         await self.send_json({"type": "rooms", "rooms": rooms})
-
-    async def receive_post(self, content: dict[str, Any]) -> None:
-        raise Refused("Nothing is posted here.")

@@ -1,4 +1,4 @@
-"""The addresses of sockets: those of the pages that open them."""
+"""The addresses of sockets: those of pages. That of the notices is open on each page."""
 
 from django.urls import path
 
@@ -7,6 +7,7 @@ from rooms.consumers import ChatConsumer, InboxConsumer
 
 websocket_urlpatterns = [
     path("operations/", OperationsConsumer.as_asgi()),
-    path("rooms/", InboxConsumer.as_asgi()),
+    path("notices/", InboxConsumer.as_asgi()),
+    path("rooms/", InboxConsumer.as_asgi()),  # the same, for who knows the rooms alone
     path("rooms/<slug:slug>/", ChatConsumer.as_asgi()),
 ]

@@ -35,6 +35,8 @@ MAX_TEXT = 2000
 PAGE = 50
 # A message that comes again is looked for among so many.
 RECENT = 1000
+# New accounts are members of this room.
+OPEN_ROOM = "general"
 
 
 GUEST = "You are here as a guest. Guests read, and do not write."
@@ -149,6 +151,23 @@ async def notify(slug: str, text: str) -> None:
         if await Room.objects.filter(slug=slug).aexists():
             message = await onloop.rooms.asend(log_of(slug), {"text": text})
             transaction.on_commit(partial(_tell_members, slug, message.number))
+
+
+async def welcome(user: Any) -> None:
+    """A new account joins the room that is for everybody, where there is one."""
+    async with transaction.atomic():
+        if (room := await Room.objects.filter(slug=OPEN_ROOM).afirst()) is not None:
+            last = await Log.objects.filter(name=log_of(room.slug)).afirst()
+            await Membership.objects.aget_or_create(
+                room=room, user=user, defaults={"read": last.last if last else 0}
+            )
+
+
+async def tell_role(user: int) -> None:
+    """The sockets that a user has in rooms hear that the role has changed."""
+    slugs = Room.objects.filter(memberships__user=user).values_list("slug", flat=True)
+    for slug in await slugs.alist():
+        await onloop.rooms.aannounce(log_of(slug), "role", user=user)
 
 
 async def mark_read(member: Membership, number: int) -> None:

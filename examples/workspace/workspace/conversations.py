@@ -12,7 +12,7 @@ ROOMS: list[tuple[str, str, str, str, str, int]] = [
         "general",
         "General",
         "Everybody, about everything",
-        "demo robin mara emre ida kofi",
+        "demo robin mara emre ida kofi guest",
         """
 mara: Good morning! The heating on the second floor works again.
 kofi: Finally. I was about to bring a blanket.

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -28,6 +29,14 @@ def flag(name: str, default: bool) -> bool:
 def words(name: str) -> list[str]:
     """A list separated by commas."""
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+def choice(name: str, choices: Sequence[str]) -> str:
+    """One of these words, the first by default."""
+    word = os.environ.get(name, "").strip().lower() or choices[0]
+    if word not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of: {', '.join(choices)}.")
+    return word
 
 
 def seconds(name: str, default: float) -> float:

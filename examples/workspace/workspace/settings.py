@@ -108,6 +108,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context.account",
+                "notices.context.bell",
             ],
         },
     },
@@ -125,6 +127,9 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "profile"
 LOGOUT_REDIRECT_URL = "start"
+# Whether people may make themselves an account, and in which role they begin.
+SIGN_UP = environment.flag("SIGN_UP", default=True)
+SIGN_UP_ROLE = environment.choice("SIGN_UP_ROLE", ["member", "guest"])
 CSRF_FAILURE_VIEW = "workspace.errors.csrf_failure"
 
 LANGUAGE_CODE = "en-gb"

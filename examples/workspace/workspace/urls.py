@@ -1,12 +1,12 @@
 """All addresses of the service."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path, re_path
 
 from catalogue.rest import router
-from workspace import accounts, errors, views
+from people.directory import directory
+from workspace import errors, views
 
 urlpatterns = [
     path("", views.start, name="start"),
@@ -18,10 +18,9 @@ urlpatterns = [
     path("jobs/states/", include("onloop.tasks.urls")),
     path("jobs/", include("jobs.urls")),
     path("", include("operations.urls")),
-    path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("accounts/logout/", LogoutView.as_view(), name="logout"),
-    path("accounts/profile/", accounts.profile, name="profile"),
-    path("accounts/me/", accounts.me, name="me"),
+    path("accounts/", include("accounts.urls")),
+    path("notices/", include("notices.urls")),
+    path("directory/", directory, name="directory"),
     path("admin/", admin.site.urls),
     path("health/", include("onloop.health")),
     path("api/", include(router.urls)),

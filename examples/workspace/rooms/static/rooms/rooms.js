@@ -2,77 +2,10 @@
 import { attaching } from "./attaching.js";
 import { completeNames } from "./names.js";
 import { changeFile, fill, newItem, showTime } from "./messages.js";
+import { Live } from "../notices/live.js";
 
-const DELAY_MS = { first: 500, longest: 30_000 };
-const PING_MS = 25_000; // a connection that says nothing for so long is asked whether it lives,
-const ANSWER_MS = 10_000; // and given up when it does not answer within this
 const DRAFT = `draft ${location.pathname}`; // what was being written when the page was loaded anew
 const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
-
-/** A WebSocket that comes back: `address` is asked for anew each time, `hear` gets each frame. */
-class Live {
-  constructor({ address, hear, state = () => {} }) {
-    Object.assign(this, { address, hear, state, attempts: 0, socket: null, timers: {} });
-    addEventListener("online", () => this.open());
-    addEventListener("offline", () => this.lose());
-    this.open();
-  }
-
-  open() {
-    if (this.socket) return;
-    this.watch();
-    const url = new URL(this.address(), location);
-    url.protocol = url.protocol.replace("http", "ws");
-    const socket = (this.socket = new WebSocket(url));
-    socket.onmessage = ({ data }) => {
-      if (this.socket !== socket) return;
-      this.attempts = 0;
-      this.watch();
-      this.hear(JSON.parse(data));
-    };
-    socket.onclose = ({ code }) => this.socket === socket && this.lose(code);
-  }
-
-  send(frame) {
-    if (this.socket?.readyState !== WebSocket.OPEN) return false;
-    this.socket.send(JSON.stringify(frame));
-    return true;
-  }
-
-  /** The connection is gone, or not worth waiting for. Try again later, each time later still. */
-  async lose(code) {
-    const socket = this.socket;
-    this.socket = null;
-    socket?.close();
-    this.clear();
-    this.state(navigator.onLine ? "lost" : "offline");
-    const delay = Math.min(DELAY_MS.longest, DELAY_MS.first * 2 ** this.attempts++);
-    this.timers.open = setTimeout(() => this.open(), delay * (0.5 + Math.random() / 2));
-    if (code && navigator.onLine) await reloadIfRefused();
-  }
-
-  watch() {
-    this.clear();
-    this.timers.ping = setTimeout(() => {
-      this.send({ type: "present" });
-      this.timers.answer = setTimeout(() => this.lose(), ANSWER_MS);
-    }, PING_MS);
-  }
-
-  clear() {
-    Object.values(this.timers).forEach(clearTimeout);
-  }
-}
-
-/** A socket that is refused says no reason. The page does: logged out, or no member any more. */
-async function reloadIfRefused() {
-  try {
-    const answer = await fetch(location, { method: "HEAD", redirect: "manual" });
-    if (answer.type === "opaqueredirect" || answer.status === 404) location.reload();
-  } catch {
-    // Nobody answers: the network or the server is away, and the socket is tried again.
-  }
-}
 
 /** The list of rooms as it is now: somebody has joined one, or was taken out. */
 async function renew(element) {
@@ -108,14 +41,11 @@ function list(element) {
     item.querySelector(".number").textContent = unread;
     item.querySelector(".count").hidden = unread === 0;
   };
-  new Live({
-    address: () => element.dataset.inbox,
-    hear: (frame) => {
-      if (frame.type === "unread") count(frame);
-      if (frame.type === "rooms") frame.rooms.forEach(count);
-      if (frame.type === "membership") renew(element);
-      if (frame.type === "role") reload();
-    },
+  // The socket that each page has (notices/inbox.js) hears of them.
+  addEventListener("inbox", ({ detail: frame }) => {
+    if (frame.type === "unread") count(frame);
+    if (frame.type === "rooms") frame.rooms.forEach(count);
+    if (frame.type === "membership") renew(element);
   });
 }
 

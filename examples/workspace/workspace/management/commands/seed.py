@@ -18,10 +18,12 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils.text import slugify
 
+from accounts import seeding as account_seeding
 from catalogue.models import Category, Order, OrderLine, Product
 from catalogue.services import placed_text
 from files import seeding as file_seeding
 from files.models import StoredFile
+from notices.models import Notice
 from people.models import Person, Team
 from rooms import seeding
 from rooms.models import Membership, Room
@@ -33,6 +35,7 @@ ORDERS = 1_500
 DEMO_USER = "demo"
 # Another account with the same password: a chat wants two.
 SECOND_USER = "robin"
+GUEST = "guest"
 FIRST_DAY = datetime.datetime(2025, 1, 2, 8, tzinfo=datetime.UTC)
 BATCH = 500
 
@@ -52,12 +55,15 @@ class Command(BaseCommand):
             f"{Product.objects.count()} products, {Order.objects.count()} orders."
         )
         self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
-        users = seeding.make_colleagues([DEMO_USER, *conversations.COLLEAGUES])
+        users = seeding.make_colleagues([DEMO_USER, GUEST, *conversations.COLLEAGUES])
         if not StoredFile.objects.exists():
             for name in file_seeding.OF:
                 file_seeding.give(users[name])
         if not Room.objects.exists():
             seed_rooms(random.Random("rooms"), users)
+        account_seeding.give_profiles()
+        if not Notice.objects.exists():
+            account_seeding.give_notices()
 
 
 def seed_people(rng: random.Random) -> None:
@@ -168,7 +174,7 @@ def told_orders() -> list[seeding.Said]:
 
 
 def create_demo_user(password: str | None) -> str:
-    """Make the staff account and its colleague once, and say how to log in.
+    """Make the staff account, its colleague and a guest once, and say how to log in.
 
     A password from the environment is set also on an account that exists; one that was made up
     here is shown this once and stored as a hash only.
@@ -188,15 +194,19 @@ def create_demo_user(password: str | None) -> str:
             f"a new one: python manage.py changepassword {DEMO_USER}"
         )
     second, _ = get_user_model().objects.get_or_create(username=SECOND_USER)
+    guest, _ = get_user_model().objects.get_or_create(username=GUEST)
     secret = password or secrets.token_urlsafe(12)
-    for account in (user, second):
+    for account in (user, second, guest):
         account.set_password(secret)
         account.save(update_fields=["password"])
     if created:
         user.groups.add(group)
     if password:
-        return f"Log in as “{DEMO_USER}” or “{SECOND_USER}” with the password in DEMO_PASSWORD."
+        return (
+            f"Log in as “{DEMO_USER}”, “{SECOND_USER}” or “{GUEST}” with the password in "
+            "DEMO_PASSWORD."
+        )
     return (
         f"Log in as “{DEMO_USER}” with the password {secret} (shown only now); "
-        f"as “{SECOND_USER}”, in another browser, with the same."
+        f"as “{SECOND_USER}” or “{GUEST}”, in another browser, with the same."
     )

@@ -1,0 +1,157 @@
+"""Changes to accounts. No HTTP in here: what goes wrong is told by the errors below."""
+
+import datetime
+import logging
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+from django.utils import timezone
+
+import onloop.rooms
+import rooms.services
+from accounts.models import Profile, Role
+from accounts.roles import require
+from notices.models import Notice
+from notices.services import inbox_of, notify
+from onloop.rooms.errors import AnnounceFailed
+from onloop.tokens.models import Token
+
+logger = logging.getLogger(__name__)
+
+MAX_TOKENS = 50
+
+
+class Refused(Exception):
+    """Its text is for whoever asked."""
+
+
+class SignUpClosed(Refused):
+    pass
+
+
+class UsernameTaken(Refused):
+    pass
+
+
+class UnknownUser(Exception):
+    pass
+
+
+class LastOwner(Refused):
+    pass
+
+
+class NotChangedHere(Refused):
+    """The role of a superuser is not one of ours."""
+
+
+class TooManyTokens(Refused):
+    pass
+
+
+async def sign_up(user: Any) -> Any:
+    """Save a new account, whose password is set already, with its profile and its rooms.
+
+    The password is hashed before: that takes long, and in here SQLite's one writer would wait
+    for it. Raises ``SignUpClosed`` or ``UsernameTaken``.
+    """
+    if not settings.SIGN_UP:
+        raise SignUpClosed("Sign-up is closed here. Ask an owner for an account.")
+    try:
+        async with transaction.atomic():
+            await user.asave(force_insert=True)
+            await Profile.objects.acreate(user=user, role=settings.SIGN_UP_ROLE)
+            await rooms.services.welcome(user)
+            await notify(
+                [user],
+                Notice.Kind.ACCOUNT,
+                "Welcome! Tell the others what you do, in your profile.",
+                reverse("profile"),
+            )
+    except IntegrityError:
+        # Somebody else was quicker since the form was checked.
+        if await get_user_model().objects.filter(username=user.username).aexists():
+            raise UsernameTaken("A user with that username already exists.") from None
+        raise
+    return user
+
+
+async def change_profile(user: Any, *, first_name: str, last_name: str, about: str) -> None:
+    """An account without a profile gets one, in the role that it counts as having."""
+    async with transaction.atomic():
+        user.first_name, user.last_name = first_name, last_name
+        await user.asave(update_fields=["first_name", "last_name"])
+        await Profile.objects.aupdate_or_create(user=user, defaults={"about": about})
+
+
+async def change_role(by: Any, pk: int, role: Role) -> Any:
+    """Give the user with the id ``pk`` a role; returns them. For owners.
+
+    All owners are locked, in one order: of two who take the role from each other at once, the
+    second waits for the first, and is none any more. Raises ``PermissionDenied``,
+    ``UnknownUser``, ``NotChangedHere`` or ``LastOwner``.
+    """
+    users = get_user_model().objects
+    async with transaction.atomic():
+        user = await users.filter(pk=pk, is_active=True).afirst()
+        if user is None:
+            raise UnknownUser
+        await Profile.objects.aget_or_create(user=user)
+        concerned = Q(role=Role.OWNER) | Q(user=user)
+        locked = Profile.objects.select_for_update().filter(concerned).order_by("pk")
+        profiles = {profile.user_id: profile async for profile in locked}
+        require(await users.select_related("profile").aget(pk=by.pk), Role.OWNER)
+        if user.is_superuser:
+            raise NotChangedHere(f"{user} is a superuser, and so an owner always.")
+        profile = profiles[user.pk]
+        if profile.role == role:
+            return user
+        if profile.role == Role.OWNER and not await _other_owners(user).aexists():
+            raise LastOwner(f"{user} is the last owner. Make somebody else one first.")
+        profile.role = role
+        await profile.asave(update_fields=["role"])
+        text = f"{by.get_username()} changed your role to “{role.label}”."
+        await notify([user], Notice.Kind.ACCOUNT, text, reverse("profile"))
+        transaction.on_commit(partial(_tell, user.pk, role))
+    return user
+
+
+def valid_tokens(user: Any) -> QuerySet[Token]:
+    unexpired = Q(expires=None) | Q(expires__gt=timezone.now())
+    return user.bearer_tokens.filter(unexpired, revoked=None)
+
+
+async def issue_token(
+    user: Any, name: str, expires: datetime.timedelta | None
+) -> tuple[Token, str]:
+    """A bearer token and its text, which is told only now. Raises ``TooManyTokens``."""
+    if await valid_tokens(user).acount() >= MAX_TOKENS:
+        raise TooManyTokens(f"You have {MAX_TOKENS} tokens. Revoke one of them first.")
+    return await Token.aissue(user, name=name, expires=expires)
+
+
+async def revoke_token(user: Any, pk: int) -> Token | None:
+    """None where the user has no such token; one that was revoked before stays so."""
+    token = await user.bearer_tokens.filter(pk=pk).afirst()
+    if token is not None:
+        await token.arevoke()
+    return token
+
+
+def _other_owners(user: Any) -> QuerySet[Any]:
+    owners = Q(is_superuser=True) | Q(profile__role=Role.OWNER)
+    return get_user_model().objects.filter(owners, is_active=True).exclude(pk=user.pk)
+
+
+async def _tell(user: int, role: Role) -> None:
+    """Sockets that are open ask anew what the user may do."""
+    try:
+        await onloop.rooms.aannounce(inbox_of(user), "role", role=role.value, label=role.label)
+        await rooms.services.tell_role(user)
+    except AnnounceFailed:
+        logger.warning("Sockets of user %s hear late of their role.", user)
