@@ -149,10 +149,14 @@ async def test_files_are_for_their_owners(
     name = some_name()
     await send(robin, name, b"robin's")
     address = await file_of(robin, name)
-    token = {"csrfmiddlewaretoken": demo.token}
     assert name not in (await demo.client.get("/files/")).text
-    assert (await demo.client.get(address)).status_code == 404
-    assert (await demo.client.post(f"{address}delete/", data=token)).status_code == 404
+    for path in (address, f"{address}about/", f"{address}preview/"):
+        assert (await demo.client.get(path)).status_code == 404
+    other = f"{uuid.uuid4().hex}.txt"
+    await send(demo, other, b"demo's")
+    token = {"csrfmiddlewaretoken": robin.token}
+    deleting = f"{await file_of(demo, other)}delete/"
+    assert (await robin.client.post(deleting, data=token)).status_code == 404
     async with member(asgi_server, "robin") as stranger:
         del stranger.client.cookies["sessionid"]
         for path in ("/files/", address):

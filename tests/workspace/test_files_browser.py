@@ -118,7 +118,7 @@ async def test_all_can_be_done_without_javascript(
         await page.get_by_role("button", name="Upload", exact=True).click()
         shown = page.locator(".file", has_text=name)
         async with page.expect_download() as download:
-            await shown.get_by_role("link", name=name).click()
+            await shown.get_by_role("link", name=name, exact=True).click()
         saved = await (await download.value).path()
         assert (saved.read_bytes(), (await download.value).suggested_filename) == (
             b"content", name

@@ -21,7 +21,7 @@ CHUNK = 64 * 1024
 
 
 async def examine(pk: Any, *, tell: bool = True) -> None:
-    """Write down the checksum, and make a thumbnail of an image.
+    """Write down the checksum, and make pictures of an image.
 
     ``tell``: the calling job is about this file alone, and reports how far it is. Nothing
     happens to a file that is deleted meanwhile.
@@ -34,15 +34,18 @@ async def examine(pk: Any, *, tell: bool = True) -> None:
     except FileNotFoundError:
         logger.warning("File %s is not in the storage any more.", pk)
         return
-    thumbnail = None
+    pictures = None
     if thumbnails.can_have_one(file.media_type):
-        thumbnail = await asyncio.to_thread(thumbnails.make, file.content.name)
+        pictures = await asyncio.to_thread(thumbnails.make, file.content.name)
     try:
-        if thumbnail is None:
-            await write(file, digest, "")
+        if pictures is None:
+            await write(file, digest)
             return
-        async with storing.saved(file.owner_id, ContentFile(thumbnail)) as key:
-            await write(file, digest, key)
+        thumbnail, preview = (
+            storing.saved(file.owner_id, ContentFile(each)) for each in pictures
+        )
+        async with thumbnail as small, preview as large:
+            await write(file, digest, small, large)
     except StoredFile.DoesNotExist:
         logger.info("File %s has been deleted meanwhile.", pk)
 
@@ -59,11 +62,13 @@ async def checksum(file: StoredFile, *, tell: bool) -> str:
 
 
 @transaction.atomic
-async def write(file: StoredFile, digest: str, thumbnail: str) -> None:
+async def write(file: StoredFile, digest: str, thumbnail: str = "", preview: str = "") -> None:
     """Raises ``StoredFile.DoesNotExist``."""
     row = await StoredFile.objects.select_for_update().aget(pk=file.pk)
-    if row.thumbnail:  # it is examined once more
-        delete = partial(onloop.files.storage().adelete, row.thumbnail.name)
-        transaction.on_commit(delete, robust=True)
-    row.sha256, row.thumbnail, row.examined = digest, thumbnail, timezone.now()
-    await row.asave(update_fields=["sha256", "thumbnail", "examined"])
+    for earlier in (row.thumbnail, row.preview):
+        if earlier:  # it is examined once more
+            delete = partial(onloop.files.storage().adelete, earlier.name)
+            transaction.on_commit(delete, robust=True)
+    row.sha256, row.examined = digest, timezone.now()
+    row.thumbnail, row.preview = thumbnail, preview
+    await row.asave(update_fields=["sha256", "thumbnail", "preview", "examined"])

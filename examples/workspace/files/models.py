@@ -29,6 +29,7 @@ class StoredFile(models.Model):
     # What a job finds out after the upload.
     sha256 = models.CharField("SHA-256", max_length=64, blank=True, editable=False)
     thumbnail = models.FileField(max_length=100, blank=True, editable=False)
+    preview = models.FileField(max_length=100, blank=True, editable=False)
     examined = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -39,14 +40,36 @@ class StoredFile(models.Model):
         return self.name
 
 
+class ShareLink(models.Model):
+    """Whoever has its address may see and download a file, until it expires or is revoked."""
+
+    # All that it takes: 122 random bits.
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    file = models.ForeignKey(StoredFile, on_delete=models.CASCADE, related_name="links")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    expires = models.DateTimeField()
+    revoked = models.DateTimeField(null=True, editable=False)
+    downloads = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        ordering = ["-created", "-id"]
+
+    def __str__(self) -> str:
+        return f"Link to {self.file}"
+
+    @property
+    def works(self) -> bool:
+        return self.revoked is None and self.expires > timezone.now()
+
+
 @receiver(pre_delete, sender=StoredFile)
 def take_away(instance: StoredFile, **kwargs: Any) -> None:
     """The bytes go when it is certain that the row has gone, whoever deletes it.
 
-    They are looked up anew, and locked: a job may have just added a thumbnail.
+    They are looked up anew, and locked: a job may have just added pictures.
     """
     row = StoredFile.objects.select_for_update().filter(pk=instance.pk)
-    for name in row.values_list("content", "thumbnail").first() or ():
+    for name in row.values_list("content", "thumbnail", "preview").first() or ():
         if name:
             # Robust: an error of the disk leaves bytes behind, and stops nobody.
             transaction.on_commit(partial(default_storage.delete, name), robust=True)

@@ -4,13 +4,17 @@ import uuid
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.core.files import File
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-import onloop.files
-from files import storing
+from accounts.models import Role
+from accounts.roles import has_role, requires
+from files import serving, sharing, storing
 from files.models import StoredFile
 from files.naming import BadName, clean_name
 from onloop import limits
@@ -20,16 +24,6 @@ from workspace.pages import private_page
 # A form has more in it than its file.
 FORM_BYTES = storing.MAX_BYTES + 64 * 1024
 AT_ONCE = 20
-
-# Whatever a file is, a browser saves it and runs none of it. Its address may be opened all the
-# same: then it is a page without rights, scripts or anything else.
-HARMLESS = {
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # Kept by the browser, and asked for again each time.
-    "Cache-Control": "private, no-cache",
-}
 
 
 @limits(max_body=FORM_BYTES)
@@ -48,19 +42,40 @@ async def index(request: HttpRequest) -> HttpResponse:
             await storing.store(request.user, name, upload)
     except (BadName, storing.NoRoom) as error:
         return await _list(request, error=error, status=400)
+    except PermissionDenied as error:
+        return await _list(request, error=error, status=403)
     return redirect("files")
 
 
-async def _list(request: HttpRequest, status: int = 200, **context: Any) -> HttpResponse:
+@require_safe
+@requires(Role.OWNER)
+async def everybody(request: HttpRequest) -> HttpResponse:
+    """Which files there are, for owners, who take away what others have left."""
+    files = StoredFile.objects.select_related("owner")
+    return await _list(request, files, template="files/everybody.html")
+
+
+async def _list(
+    request: HttpRequest,
+    files: QuerySet[StoredFile] | None = None,
+    *,
+    template: str = "files/index.html",
+    status: int = 200,
+    **context: Any,
+) -> HttpResponse:
+    if files is None:
+        files = StoredFile.objects.filter(owner=request.user)
     try:
-        page = await paginate(StoredFile.objects.filter(owner=request.user), request.GET)
+        page = await paginate(files, request.GET)
     except ApiError as error:
         if error.status == 404:
             raise Http404(error.message) from None
         return render(request, "400.html", {"error": error}, status=error.status)
     context |= {"page": page, "files": await page.rows.alist(), "max_bytes": storing.MAX_BYTES}
     context["waiting"] = any(file.examined is None for file in context["files"])
-    return private_page(request, "files/index.html", context, status=status)
+    context["may_keep"] = has_role(request.user, Role.MEMBER)
+    context["may_see_all"] = has_role(request.user, Role.OWNER)
+    return private_page(request, template, context, status=status)
 
 
 @limits(max_body=storing.MAX_BYTES)
@@ -79,44 +94,65 @@ async def receive(request: HttpRequest) -> HttpResponse:
         raise ApiError(400, "The query is not valid.", fields={"name": str(error)}) from None
     except storing.NoRoom as error:
         raise ApiError(409, str(error)) from None
+    except PermissionDenied as error:
+        raise ApiError(403, str(error)) from None
     return JsonResponse({"id": file.pk, "name": file.name, "size": file.size}, status=201)
 
 
 @require_safe
 @login_required
 async def download(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
-    file = await _own(request, pk)
-    return onloop.files.FileResponse(
-        await _open(file.content.name),
-        request=request,
-        as_attachment=True,
-        filename=file.name,
-        content_type=file.media_type,
-        headers=HARMLESS,
-    )
+    return await serving.download(request, await _own(request, pk))
 
 
 @require_safe
 @login_required
-async def thumbnail(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
+async def picture(request: HttpRequest, pk: uuid.UUID, kind: str) -> HttpResponseBase:
+    return await serving.picture(request, await _own(request, pk), kind)
+
+
+@require_safe
+@login_required
+async def about(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """What is in a file as far as it can be shown, and the links to it."""
     file = await _own(request, pk)
-    if not file.thumbnail:
-        raise Http404("It has none.")
-    return onloop.files.FileResponse(
-        await _open(file.thumbnail.name),
-        request=request,
-        filename="thumbnail.png",
-        content_type="image/png",
-        headers=HARMLESS,
-    )
+    context = await serving.shown(file) | {
+        "links": await file.links.all().alist(),
+        "choices": sharing.CHOICES,
+        "may_share": has_role(request.user, Role.MEMBER),
+    }
+    return private_page(request, "files/about.html", context)
+
+
+@require_POST
+@login_required
+async def share(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    try:
+        await sharing.share(request.user, pk, request.POST.get("expires"))
+    except StoredFile.DoesNotExist:
+        raise Http404("You have no such file.") from None
+    except sharing.BadExpiry:
+        return render(request, "400.html", {}, status=400)
+    return redirect(reverse("file-about", args=[pk]) + "#links")
+
+
+@require_POST
+@login_required
+async def revoke(request: HttpRequest, pk: uuid.UUID, link: uuid.UUID) -> HttpResponse:
+    file = await _own(request, pk)
+    await sharing.revoke(file, link)
+    return redirect(reverse("file-about", args=[pk]) + "#links")
 
 
 @require_POST
 @login_required
 async def delete(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    file = await _own(request, pk)
-    await file.adelete()
-    return redirect("files")
+    """One's own, and for owners of the workspace everybody's."""
+    try:
+        mine = await storing.delete(request.user, pk)
+    except StoredFile.DoesNotExist:
+        raise Http404("You have no such file.") from None
+    return redirect("files" if mine else "files-all")
 
 
 async def _own(request: HttpRequest, pk: uuid.UUID) -> StoredFile:
@@ -124,10 +160,3 @@ async def _own(request: HttpRequest, pk: uuid.UUID) -> StoredFile:
     if file is None:
         raise Http404("You have no such file.")
     return file
-
-
-async def _open(name: str) -> Any:
-    try:
-        return await onloop.files.storage().aopen(name)
-    except FileNotFoundError:
-        raise Http404("The file is gone.") from None

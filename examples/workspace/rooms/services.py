@@ -5,20 +5,30 @@ number a member says all that was read, and the difference to the last one what 
 """
 
 import logging
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat
+from django.urls import reverse
 
 import onloop.rooms
+from accounts.models import Role
+from accounts.roles import has_role
+from notices.models import Notice
 from notices.services import inbox_of
+from notices.services import notify as notify_users
 from onloop.rooms.errors import AnnounceFailed
 from onloop.rooms.models import Message
 from onloop.rooms.models import Room as Log
+from rooms import attachments, mentions
+from rooms.errors import BadMessage, NotAllowed, NotAMember
 from rooms.models import Membership, Room
+from rooms.naming import log_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,25 +37,15 @@ PAGE = 50
 # New accounts are members of this room.
 OPEN_ROOM = "general"
 
-
-class NotAMember(Exception):
-    pass
-
-
-class BadMessage(ValueError):
-    """Its text is for whoever wrote the message."""
-
-
-def log_of(slug: str) -> str:
-    """The name that a room's messages have in ``onloop.rooms``."""
-    return f"chat-{slug}"
+GUEST = "You are here as a guest. Guests read, and do not write."
+ARCHIVED = "This room is archived. It can be read, and nobody writes in it."
 
 
 def memberships_of(user: Any) -> QuerySet[Membership]:
     """Each with ``last``, the number of its room's newest message."""
     name = Concat(Value(log_of("")), OuterRef("room__slug"))
     last = Coalesce(Subquery(Log.objects.filter(name=name).values("last")[:1]), 0)
-    found = Membership.objects.filter(user=user).select_related("room", "user")
+    found = Membership.objects.filter(user=user).select_related("room", "user__profile")
     return found.annotate(last=last).order_by("room__name")
 
 
@@ -56,34 +56,92 @@ async def membership(user: Any, slug: str) -> Membership:
     return found
 
 
-def clean(text: object) -> dict[str, str]:
-    """The body of a message, from whatever a client sent. Raises ``BadMessage``."""
+def why_silent(member: Membership) -> str:
+    """Why a member may not write here; empty if there is no reason."""
+    if member.room.archived:
+        return ARCHIVED
+    return "" if has_role(member.user, Role.MEMBER) else GUEST
+
+
+async def writing(member: Membership) -> Membership:
+    """The membership as it is now, locked until the caller's transaction ends.
+
+    Raises ``NotAMember``, and ``NotAllowed``: a socket may be older than a change of the role.
+    """
+    rows = Membership.objects.select_for_update(of=["self"])
+    now = await rows.select_related("room", "user__profile").filter(pk=member.pk).afirst()
+    if now is None:
+        raise NotAMember
+    if reason := why_silent(now):
+        raise NotAllowed(reason)
+    return now
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What somebody wants to say; ``files`` are ids of files of the sender's."""
+
+    text: str
+    files: Sequence[uuid.UUID] = ()
+
+
+def clean(text: object, files: object, *, uploads: bool = False) -> Draft:
+    """What is to be said, from whatever a client sent. Raises ``BadMessage``.
+
+    ``uploads``: there are more files, which are not stored yet.
+    """
     text = text.replace("\r\n", "\n").strip() if isinstance(text, str) else ""
-    if not text:
+    ids = attachments.clean(files)
+    if not (text or ids or uploads):
         raise BadMessage("Write something first.")
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise BadMessage("That is no text.")
     if len(text) > MAX_TEXT:
         raise BadMessage(f"A message has at most {MAX_TEXT} characters.")
-    return {"text": text}
+    return Draft(text, ids)
 
 
-async def post(member: Membership, body: dict[str, str], key: str | None) -> Message:
-    """Save a message and announce it on commit.
+async def post(member: Membership, draft: Draft, key: str | None) -> Message:
+    """Save a message, with its files and whom it means, and announce it on commit.
 
     A client that lost its connection does not know what arrived, and sends it again with the
-    same ``key``: it is saved once. Raises ``NotAMember``, and ``ValueError`` for what cannot be
-    a key.
+    same ``key``: it is saved once. Raises ``NotAMember``, ``NotAllowed``, ``BadMessage``, and
+    ``ValueError`` for what cannot be a key.
     """
     async with transaction.atomic():
-        if await Membership.objects.select_for_update().filter(pk=member.pk).afirst() is None:
-            raise NotAMember
+        member = await writing(member)  # behind which its second copy waits for the first
         log = log_of(member.room.slug)
+        earlier = Message.objects.filter(room__name=log, sender=member.user_id, key=key)
+        known = key is not None and await earlier.aexists()
+        meant, more = ([], {}) if known else await _extras(member, draft)
+        body = {"text": draft.text, **more}
         message = await onloop.rooms.asend(log, body, sender=member.user, key=key)
         if not message.repeated:
+            await _tell_mentioned(member, meant, message)
             transaction.on_commit(partial(_tell_members, member.room.slug, message.number))
         await mark_read(member, message.number)
     return message
+
+
+async def _extras(member: Membership, draft: Draft) -> tuple[list[Any], dict[str, Any]]:
+    """Whom a new message means, and what is saved with its text."""
+    more: dict[str, Any] = {}
+    if shown := await attachments.attach(member.room, member.user, draft.files):
+        more["files"] = shown
+    meant = []
+    if "@" in draft.text:
+        users = {user.get_username(): user async for user in member.room.members.all()}
+        if names := mentions.names_in(draft.text, users):
+            more["mentions"] = names
+            meant = [users[name] for name in names if users[name].pk != member.user_id]
+    return meant, more
+
+
+async def _tell_mentioned(member: Membership, users: list[Any], message: Message) -> None:
+    if users:
+        where = reverse("room-message", args=[member.room.slug, message.number])
+        text = f"{member.user} in {member.room}: {message.body['text']}"
+        await notify_users(users, Notice.Kind.MENTION, text, where)
 
 
 async def notify(slug: str, text: str) -> None:

@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.test import TestCase
 
 import onloop.rooms
+from accounts.models import Profile, Role
 from rooms import services
 from rooms.models import Membership, Room
 from workspace.asgi import application
@@ -27,7 +28,9 @@ class Socket(WebsocketCommunicator):
         return await self.next_of(kind)
 
 
-class RoomTests(TestCase):
+class RoomCase(TestCase):
+    """Ada and Ben are members of the garden."""
+
     @classmethod
     def setUpTestData(cls) -> None:
         create = get_user_model().objects.create_user
@@ -51,6 +54,11 @@ class RoomTests(TestCase):
         await socket.next_of("joined")
         return socket
 
+    def give(self, user: Any, role: Role) -> None:
+        Profile.objects.update_or_create(user=user, defaults={"role": role})
+
+
+class RoomTests(RoomCase):
     async def test_members_hear_each_other_and_see_who_is_there(self) -> None:
         ada, ben = await self.joined(self.ada), await self.joined(self.ben)
         async with asyncio.timeout(TIMEOUT_S):

@@ -3,7 +3,10 @@
 # Besides these there are "demo", who is a member everywhere but in "Repairs", and Notice.
 COLLEAGUES = ["robin", "mara", "emre", "ida", "kofi"]
 
-# slug, name, topic, members, what was said, how much of it "demo" has not read
+# What anybody may join; into others people are invited.
+OPEN = {"general", "goods-out", "orders", "kitchen"}
+# slug, name, topic, members, what was said, how much of it "demo" has not read.
+# The first member has made the room; a name in brackets ends a line with a file of the speaker.
 ROOMS: list[tuple[str, str, str, str, str, int]] = [
     (
         "general",
@@ -20,10 +23,10 @@ mara: It hangs next to the printer now, on the green hook.
 emre: Found it, thanks!
 kofi: Reminder: the lift is serviced on Thursday between 9 and 11.
 robin: Noted. We have two deliveries that morning, I will ask them to come at noon.
-ida: New photos of the lamps are in. The moss ones look great.
+ida: New photos of the lamps are in. The moss one is great. [moss-lamp.png]
 mara: Oh, they do. Are they in the shop yet?
 ida: Tonight, with the other spring things.
-emre: The search now also finds SKUs in lower case. You asked for that last week, Robin.
+emre: The search also finds SKUs in lower case now. You asked for that last week, @robin.
 robin: I did! That saves me a dozen clicks a day.
 kofi: Who ordered eleven boxes of packing tape?
 mara: That would be me. They had a price for eleven.
@@ -41,7 +44,7 @@ robin: A customer just wrote that the rolling pin survived a house move and two 
 ida: May I quote that on the product page?
 robin: They say yes, if we spell their dog's name right. It is Brezel.
 ida: Brezel it is.
-kofi: Stocktaking is on the 28th. Two hours to spare? Put your name on the list.
+kofi: Stocktaking is on the 28th. Put your name on the list. [stocktaking.csv]
 mara: Put me down for the morning.
 emre: Me too. I bring the scanner that works.
 ida: I can do the glassware, I have steady hands.
@@ -57,7 +60,7 @@ ida: It is on my desk, literally. I am building one to see where people go wrong
 robin: And?
 ida: I have gone wrong twice.
 mara: Take notes, that is the best manual there is.
-emre: The coffee machine wants descaling. I say so because it has said so to me for a week.
+emre: @kofi The coffee machine wants descaling. I say so because it has for a week.
 kofi: I do it on my way out.
 robin: The supplier of the blue mugs asks whether we want the same number again.
 mara: How many are left?
@@ -70,7 +73,7 @@ emre: Thank you all for the tests yesterday. Two real bugs, both are mended.
 mara: Was one of them the basket that counted backwards?
 emre: It was. It is now afraid of me.
 kofi: Parcel van is early today: everything for the second run by 15:30, please.
-ida: The spring pages are ready to look at, links are in your mail.
+ida: @demo @mara The spring pages are ready to look at. [spring-window.png]
 ida: Be honest, but not before coffee.
 """,
         3,
@@ -107,6 +110,19 @@ ida: The kettle with the loose handle: two screws of 4 mm, that is all.
 kofi: We have a jar of those.
 robin: The owner is coming by at four.
 ida: It is on the shelf, and whistling.
+""",
+        0,
+    ),
+    (
+        "kitchen",
+        "Kitchen",
+        "What is for lunch, and whose turn it is",
+        "ida emre kofi",
+        """
+ida: Tomorrow: lentils with lemon. Vegan, and nobody has to be brave.
+emre: I bring bread. @kofi, is it your turn with the dishes?
+kofi: It is always my turn with the dishes.
+ida: That is not an answer, but it is a yes.
 """,
         0,
     ),

@@ -1,6 +1,6 @@
 // Uploads with progress, and a list that shows what jobs have found out. Without this file the
 // form uploads all the same.
-"use strict";
+import { send } from "./upload.js";
 
 const LOOK_AGAIN_MS = [500, 1000, 2000, 4000, 8000];
 
@@ -11,33 +11,9 @@ const going = document.getElementById("going");
 const what = document.getElementById("what");
 const bar = document.getElementById("bar");
 const stop = document.getElementById("stop");
-const button = form.querySelector("[type=submit]");
-const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
+const button = form?.querySelector("[type=submit]");
+const token = form?.querySelector("[name=csrfmiddlewaretoken]").value;
 let looking;
-
-/** Send one file; `tell` gets the part that has left. Rejects with what the page shall say. */
-function send(file, tell) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", `${form.dataset.receive}?name=${encodeURIComponent(file.name)}`);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.setRequestHeader("X-CSRFToken", token);
-    request.responseType = "json";
-    request.upload.onprogress = ({ loaded, total }) => tell(total ? loaded / total : 1);
-    request.onload = () => (request.status === 201 ? resolve() : reject(reason(request)));
-    request.onerror = () => reject("The connection broke off. Nothing of the file was kept.");
-    request.onabort = () => reject("Stopped. Nothing of the file was kept.");
-    stop.onclick = () => request.abort();
-    request.send(file.slice());
-  });
-}
-
-function reason({ status, response }) {
-  if (status === 401 || status === 403) return "You are not logged in any more. Reload this page.";
-  if (status === 413) return "The file is too large.";
-  const error = response?.error;
-  return error?.fields?.name ?? error?.message ?? "The file was not taken. Try again later.";
-}
 
 async function upload(files) {
   const maxBytes = Number(form.dataset.maxBytes);
@@ -47,7 +23,8 @@ async function upload(files) {
     what.textContent = `Uploading ${file.name}${nth} …`;
     bar.value = 0;
     try {
-      await send(file, (part) => (bar.value = part));
+      const tell = (part) => (bar.value = part);
+      await send({ address: form.dataset.receive, token, file, tell, stop });
     } catch (error) {
       throw `${file.name}: ${error}`;
     }
@@ -76,7 +53,8 @@ function again(attempt) {
   if (attempt < LOOK_AGAIN_MS.length) looking = setTimeout(look, LOOK_AGAIN_MS[attempt], attempt + 1);
 }
 
-form.addEventListener("submit", async (event) => {
+// Guests have no form.
+form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const files = [...input.files];
   if (!files.length || button.disabled) return;

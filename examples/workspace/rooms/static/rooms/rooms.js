@@ -1,9 +1,8 @@
 // The rooms' pages, live. Without this file they can be read and written in all the same.
-"use strict";
-
+import { attaching } from "./attaching.js";
+import { completeNames } from "./names.js";
+import { changeFile, fill, newItem, showTime } from "./messages.js";
 import { Live } from "../notices/live.js";
-
-const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
 
 /** The list of rooms: how much is unread. Numbers only grow, so late news do no harm. */
 function list(element) {
@@ -21,18 +20,8 @@ function list(element) {
   addEventListener("inbox", ({ detail: frame }) => {
     if (frame.type === "unread") count(frame);
     if (frame.type === "rooms") frame.rooms.forEach(count);
+    if (frame.type === "membership") renew(element);
   });
-}
-
-const hour = { hour: "2-digit", minute: "2-digit" };
-const today = new Intl.DateTimeFormat(undefined, hour);
-const before = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...hour });
-
-function showTime(element, iso) {
-  element.dateTime = iso;
-  const time = new Date(iso);
-  const clock = time.toDateString() === new Date().toDateString() ? today : before;
-  element.textContent = clock.format(time);
 }
 
 function room(element) {
@@ -41,7 +30,8 @@ function room(element) {
   const [log, scroll, form, text] = [at("log"), at("scroll"), at("post"), at("text")];
   const present = new Set();
   const typing = new Map(); // who: the timer that ends it
-  const pending = new Map(); // key: the element of a message that is not confirmed
+  const pending = new Map(); // key: {item, words, files} of a message that is not confirmed
+  const problem = (words) => (at("problem").textContent = words);
   let last = Number(log.querySelector("[data-number]:last-of-type")?.dataset.number ?? 0);
   let seen = last;
   let told = 0; // when “is typing” was told
@@ -78,7 +68,7 @@ function room(element) {
     },
     history: (frame) => {
       if (frame.reset) {
-        log.replaceChildren(...pending.values());
+        log.replaceChildren(...[...pending.values()].map(({ item }) => item));
         last = 0;
       }
       frame.messages.forEach(showMessage);
@@ -98,47 +88,53 @@ function room(element) {
       typing.set(who, setTimeout(endTyping, 2 * TYPING_MS, who));
       showTyping();
     },
+    file: (frame) => (changeFile(log, frame, element.dataset.room), follow()),
+    changed: reload,
+    state: ({ silent }) => silent !== element.dataset.silent && reload(),
+    removed: () => {
+      live.socket = null; // it is about to be closed, and does not come back
+      location.assign(document.querySelector(".side h2 a").href);
+    },
   };
 
   function showMessage({ number, sender, body, created, key }) {
     if (number <= last) return;
     last = number;
-    const waiting = sender === me && pending.get(key);
+    const waiting = sender === me && pending.get(key)?.item;
     if (waiting) pending.delete(key);
-    const item = waiting || newItem(body.text, sender);
+    const item = waiting || draw(sender);
+    fill(item, body, { me, room: element.dataset.room });
+    item.id = `message-${number}`;
     item.dataset.number = number;
     item.classList.remove("pending");
     item.querySelector(".state").textContent = "";
     showTime(item.querySelector("time"), created);
     const [firstPending] = pending.values();
-    if (!waiting || firstPending) log.insertBefore(item, firstPending ?? null);
+    if (!waiting || firstPending) log.insertBefore(item, firstPending?.item ?? null);
   }
 
-  function newItem(words, sender) {
+  function draw(sender) {
     log.querySelector(".empty")?.remove();
-    const item = at("message").content.firstElementChild.cloneNode(true);
-    item.classList.toggle("notice", !sender);
-    item.classList.toggle("own", sender === me);
-    item.querySelector("b").textContent = sender ?? "Notice";
-    item.querySelector(".text").textContent = words;
-    return item;
+    return newItem(sender, me);
   }
 
   function post(key) {
-    const body = pending.get(key).querySelector(".text").textContent;
+    const { words: text, files } = pending.get(key);
+    const body = { text, files: files.map(({ id }) => id) };
     live.send({ type: "post", body, key, ref: key }); // an error has the ref
   }
 
   /** What was refused goes back to where it can be changed, if nothing else is there by now. */
   function fail({ ref, error }) {
-    const item = pending.get(ref);
+    const { item, words, files } = pending.get(ref);
     pending.delete(ref);
-    at("problem").textContent = error;
-    if (text.value) {
+    problem(error);
+    if (text.value || attached.files.length) {
       item.classList.replace("pending", "failed");
       item.querySelector(".state").textContent = "not sent";
     } else {
-      text.value = item.querySelector(".text").textContent;
+      text.value = words;
+      attached.put(files);
       item.remove();
     }
   }
@@ -177,45 +173,59 @@ function room(element) {
     at("banner").hidden = !words;
   }
 
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const words = text.value.trim();
-    if (!words) return;
-    const key = newKey();
-    const item = newItem(words, me);
-    item.classList.add("pending");
-    item.querySelector(".state").textContent = "sending …";
-    pending.set(key, item);
-    log.append(item);
-    following = true;
-    follow();
-    at("problem").textContent = text.value = "";
-    told = 0;
-    if (joined) post(key);
-    text.focus();
-  });
+  const attached = form && attaching(form, problem);
+  if (form) write();
 
-  text.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    form.requestSubmit();
-  });
+  function write() {
+    text.value ||= sessionStorage.getItem(DRAFT) ?? "";
+    sessionStorage.removeItem(DRAFT);
+    completeNames(text, at("names"), element.dataset.names.split(" "), me);
 
-  text.addEventListener("input", () => {
-    if (text.value && Date.now() - told > TYPING_MS && live.send({ type: "typing" })) {
-      told = Date.now();
-    }
-  });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const words = text.value.trim();
+      if (attached.isUploading) return problem("The file is still on its way. Send when it is there.");
+      if (!words && !attached.files.length) return;
+      const key = newKey();
+      const item = draw(me);
+      const files = attached.take();
+      fill(item, { text: words, files }, { me });
+      item.classList.add("pending");
+      item.querySelector(".state").textContent = "sending …";
+      pending.set(key, { item, words, files });
+      log.append(item);
+      following = true;
+      follow();
+      problem((text.value = ""));
+      told = 0;
+      if (joined) post(key);
+      text.focus();
+    });
+
+    text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      form.requestSubmit();
+    });
+
+    text.addEventListener("input", () => {
+      if (text.value && Date.now() - told > TYPING_MS && live.send({ type: "typing" })) {
+        told = Date.now();
+      }
+    });
+    if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
+  }
 
   scroll.addEventListener("scroll", () => {
     following = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
   });
   new ResizeObserver(follow).observe(scroll);
+  log.addEventListener("load", follow, true); // of a thumbnail, which makes room for itself
 
   document.addEventListener("visibilitychange", tellSeen);
   follow();
-  at("new")?.scrollIntoView({ block: "nearest" });
-  if (matchMedia("(pointer: fine)").matches) text.focus({ preventScroll: true });
+  const target = location.hash.startsWith("#message-") && at(location.hash.slice(1));
+  (target || at("new"))?.scrollIntoView({ block: target ? "center" : "nearest" });
 }
 
 /** A UUID. `crypto.randomUUID` is there on https and this machine only. */

@@ -56,16 +56,17 @@ class Command(BaseCommand):
             f"{Product.objects.count()} products, {Order.objects.count()} orders."
         )
         self.stdout.write(create_demo_user(os.environ.get("DEMO_PASSWORD")))
+        users = seeding.make_colleagues([DEMO_USER, GUEST, *conversations.COLLEAGUES])
         if not Order.objects.exclude(user=None).exists():
             seed_baskets()
+        if not StoredFile.objects.exists():
+            for name in file_seeding.OF:
+                file_seeding.give(users[name])
         if not Room.objects.exists():
-            seed_rooms(random.Random("rooms"))
+            seed_rooms(random.Random("rooms"), users)
         account_seeding.give_profiles()
         if not Notice.objects.exists():
             account_seeding.give_notices()
-        if not StoredFile.objects.exists():
-            for user in get_user_model().objects.filter(username__in=[DEMO_USER, SECOND_USER]):
-                file_seeding.give(user)
 
 
 def seed_people(rng: random.Random) -> None:
@@ -166,12 +167,12 @@ def seed_baskets() -> None:
         basket_seeding.fill(user)
 
 
-def seed_rooms(rng: random.Random) -> None:
+def seed_rooms(rng: random.Random, users: dict[str, Any]) -> None:
     """What colleagues have said to each other, and the last orders."""
-    users = seeding.make_colleagues([DEMO_USER, GUEST, *conversations.COLLEAGUES])
     for slug, name, topic, members, script, unread in conversations.ROOMS:
         said = seeding.talk(script, users, rng) or told_orders()
-        values = {"slug": slug, "name": name, "topic": topic}
+        is_open = slug in conversations.OPEN
+        values = {"slug": slug, "name": name, "topic": topic, "is_open": is_open}
         room = seeding.make_room(values, [users[member] for member in members.split()], said)
         read = max(0, len(said) - unread)
         Membership.objects.filter(room=room, user=users[DEMO_USER]).update(read=read)
