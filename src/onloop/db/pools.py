@@ -109,6 +109,11 @@ def drain_pools(loop: asyncio.AbstractEventLoop) -> None:
     close_pools(loop)
 
 
+async def drain_own_pools() -> None:
+    """`drain_pools` for the running loop."""
+    await bridge.run(drain_pools, asyncio.get_running_loop())
+
+
 async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
     """Stay suspended until `asyncio.run` shuts the loop's async generators down."""
     try:
