@@ -18,6 +18,7 @@ from celery import signals
 
 from onloop import bridge, watchdog
 from onloop.asgi.unit import in_unit
+from onloop.asgi.warm import load_http
 from onloop.celery.errors import SoftLimit
 from onloop.celery.execution import Execution, Interruptible, awaited, current
 from onloop.celery.explain import explain
@@ -107,6 +108,12 @@ def close_worker_loop(**kwargs: Any) -> None:
     _of_process.end(timeout_s=CLOSE_S)
 
 
+def _warm_up(**kwargs: Any) -> None:
+    """Load once, in a worker whose tasks are imported and before it forks, what they need."""
+    load_http()
+
+
+signals.worker_init.connect(_warm_up, weak=False)
 # The end of a prefork worker's child, and of any worker.
 signals.worker_process_shutdown.connect(close_worker_loop, weak=False)
 signals.worker_shutdown.connect(close_worker_loop, weak=False)
