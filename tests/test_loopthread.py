@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from concurrent.futures import CancelledError
@@ -86,12 +87,19 @@ def test_its_end_is_in_order():
 
     thing = perloop.PerLoop("a client", lambda: "client", close)
     waiting = threading.Event()
-    thread = LoopThread(NAME, lambda: note("pools"))
+
+    @contextlib.asynccontextmanager
+    async def around():
+        seen.append("entered")
+        yield
+        seen.append("left")
+
+    thread = LoopThread(NAME, around)
     tasks = []
     thread.call(lambda: tasks.append(thread.loop.create_task(rolls_back())))
     assert waiting.wait(20)
     thread.end(lambda: note("jobs"))
-    assert seen == ["jobs", "cancelled", "client closed", "pools"]
+    assert seen == ["entered", "jobs", "cancelled", "left", "client closed"]
     assert thread.loop.is_closed()
     assert threads() == []
 

@@ -25,6 +25,7 @@ from onloop import perloop
 
 T = TypeVar("T")
 Step = Callable[[], Coroutine[Any, Any, object]]
+Around = Callable[[], contextlib.AbstractAsyncContextManager[object]]
 
 logger = logging.getLogger("onloop")
 
@@ -35,15 +36,15 @@ CANCEL_S = 5.0
 class LoopThread:
     """An event loop in a daemon thread. Its methods are for other threads.
 
-    `name`: of the thread. `ending`: awaited on the loop at its very end, when its clients
-    (`onloop.perloop`) are closed.
+    `name`: of the thread. `around`: entered on the loop before it takes anything, and left when
+    all that it took has ended.
     """
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, name: str, ending: Step | None = None) -> None:
-        """Raises what the loop raises that cannot be made."""
-        self._ending = ending
+    def __init__(self, name: str, around: Around = contextlib.AsyncExitStack) -> None:
+        """Raises what the loop raises that cannot be made, and what `around` raises."""
+        self._around = around
         # Held while something is handed over, so that nothing comes behind the end.
         self._guard = threading.Lock()
         self._is_ending = False
@@ -73,17 +74,17 @@ class LoopThread:
     async def _serve(self, started: Future[None]) -> None:
         self._asked: asyncio.Future[Step] = self.loop.create_future()
         self._again: asyncio.Task[object] | None = None
-        started.set_result(None)
-        before = await self._asked
         try:
-            await before()
+            async with self._around():
+                kept = asyncio.all_tasks()
+                started.set_result(None)
+                before = await self._asked
+                try:
+                    await before()
+                finally:
+                    await _cancel(asyncio.all_tasks() - kept)
         finally:
-            await _cancel_others()
-            try:
-                await perloop.close_all()
-            finally:
-                if self._ending is not None:
-                    await self._ending()
+            await perloop.close_all()
 
     @property
     def is_alive(self) -> bool:
@@ -156,9 +157,8 @@ async def _nothing() -> None:
     pass
 
 
-async def _cancel_others() -> None:
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
     """Here and not by `asyncio.Runner`, so that tasks have their pools while they roll back."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     if tasks:
@@ -168,9 +168,9 @@ async def _cancel_others() -> None:
 class LoopOfProcess:
     """The `LoopThread` of a process, of one kind; the arguments are those of the thread."""
 
-    def __init__(self, name: str, ending: Step | None = None) -> None:
+    def __init__(self, name: str, around: Around = contextlib.AsyncExitStack) -> None:
         self._name = name
-        self._ending = ending
+        self._around = around
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -187,7 +187,7 @@ class LoopOfProcess:
         """Return the thread, which is started if need be. Not for code on its own loop."""
         with self._guard:
             if self._made is None or not self._made.is_alive:
-                self._made = LoopThread(self._name, self._ending)
+                self._made = LoopThread(self._name, self._around)
             return self._made
 
     def end(self, before: Step | None = None, timeout_s: float | None = None) -> None:

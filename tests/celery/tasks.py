@@ -260,6 +260,14 @@ async def fail_at(gate):
 
 
 @shared_task
+async def hooked():
+    """In which processes a hook of the lifespan was entered."""
+    from tests.celery import hooks
+
+    return [hooks.entered, os.getpid()]
+
+
+@shared_task
 async def hold():
     """Holds the loop, as no task should."""
     time.sleep(0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import TaskRevokedError
@@ -10,8 +12,10 @@ from tests.celery import tasks
 from tests.celery.conftest import DEADLINE_S, Start, eventually
 from tests.celery.gates import Gate
 from tests.http.conftest import upstream  # noqa: F401 - a fixture
+from tests.postgres import ServerFailed
 from tests.project.library.models import Author
 
+HOOKS = "tests.celery.hooks"
 UVLOOP = {"ONLOOP_TEST_LOOP": "uvloop"}
 
 
@@ -19,7 +23,7 @@ def got(result):
     return result.get(timeout=DEADLINE_S)
 
 
-@pytest.mark.parametrize("pool", ["custom", "prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["custom", "prefork", "threads"])
 def test_a_worker_runs_on_uvloop_if_its_policy_says_so(
     pool: str, own_worker: Start, gate: Gate
 ) -> None:
@@ -67,4 +71,37 @@ def test_a_worker_reads_certificates_before_the_first_task(
 
     told = app.send_task("tests.celery.asking.ask", [f"{upstream.url}/ok"], queue=worker.queue)
     assert got(told) == [1, True, "ok", 1]
+    assert worker.stop() == 0
+
+
+def with_hook(name):
+    return {"ONLOOP_TEST_ONLOOP": json.dumps({"LIFESPAN": [f"{HOOKS}.{name}"], "STALL_MS": 0})}
+
+
+@pytest.mark.parametrize("pool", ["custom", "prefork", "threads"])
+def test_hooks_of_the_lifespan_are_around_the_tasks_of_a_worker(
+    pool: str, own_worker: Start, gate: Gate
+) -> None:
+    hooks = Gate(gate._server, "hooks")
+    gate._server.delete("hooks")
+    worker = own_worker(pool=pool, concurrency=1, env=with_hook("index"))
+    for _ in range(3):
+        entered, pid = got(worker.send(tasks.hooked))
+        assert entered == [pid]
+    assert (hooks.noted("entered"), hooks.noted("left")) == (1, 0)
+    assert worker.stop() == 0
+    assert (hooks.noted("entered"), hooks.noted("left")) == (1, 1)
+
+
+def test_a_worker_whose_hook_fails_does_not_start(own_worker: Start) -> None:
+    with pytest.raises(ServerFailed, match="StartFailed") as failed:
+        own_worker(env=with_hook("fails"))
+    assert "ZeroDivisionError: no index" in str(failed.value)
+
+
+def test_in_a_prefork_worker_a_task_says_that_a_hook_failed(own_worker: Start) -> None:
+    worker = own_worker(pool="prefork", concurrency=1, env=with_hook("fails"))
+    for _ in range(2):
+        with pytest.raises(Exception, match="no index"):
+            got(worker.send(tasks.hooked))
     assert worker.stop() == 0

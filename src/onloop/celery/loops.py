@@ -11,18 +11,20 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import signals
 
 from onloop import bridge, watchdog
+from onloop.asgi.lifespan import worker_lifespan
 from onloop.asgi.unit import in_unit
 from onloop.asgi.warm import load_http
 from onloop.celery.errors import SoftLimit
 from onloop.celery.execution import Execution, Interruptible, awaited, current
 from onloop.celery.explain import explain
-from onloop.db.pools import drain_own_pools
+from onloop.db.pools import draining
 from onloop.loopthread import LoopOfProcess, LoopThread
 
 T = TypeVar("T")
@@ -95,11 +97,22 @@ def _wait(done: Future[Any], timeout_s: float) -> None:
 
 # --- the one of this process ------------------------------------------------------------------
 
-_of_process = LoopOfProcess("onloop-celery-loop", drain_own_pools)
+_is_worker = False
+
+
+def _around() -> AbstractAsyncContextManager[None]:
+    """A worker's loop has a lifespan, as a server's; that of eager tasks elsewhere has none."""
+    return worker_lifespan() if _is_worker else draining()
+
+
+_of_process = LoopOfProcess("onloop-celery-loop", _around)
 
 
 def worker_loop() -> LoopThread:
-    """Return the loop of this process, from any thread but its own; it is made if need be."""
+    """Return the loop of this process, from any thread but its own; it is made if need be.
+
+    Raises `onloop.asgi.lifespan.StartFailed` if a hook of `ONLOOP["LIFESPAN"]` fails then.
+    """
     return _of_process.get()
 
 
@@ -108,12 +121,14 @@ def close_worker_loop(**kwargs: Any) -> None:
     _of_process.end(timeout_s=CLOSE_S)
 
 
-def _warm_up(**kwargs: Any) -> None:
+def _begin_worker(**kwargs: Any) -> None:
     """Load once, in a worker whose tasks are imported and before it forks, what they need."""
+    global _is_worker  # noqa: PLW0603 - of this process and those that it forks
+    _is_worker = True
     load_http()
 
 
-signals.worker_init.connect(_warm_up, weak=False)
+signals.worker_init.connect(_begin_worker, weak=False)
 # The end of a prefork worker's child, and of any worker.
 signals.worker_process_shutdown.connect(close_worker_loop, weak=False)
 signals.worker_shutdown.connect(close_worker_loop, weak=False)

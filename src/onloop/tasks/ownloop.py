@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from onloop.db.pools import drain_own_pools
+from onloop.db.pools import draining
 from onloop.loopthread import LoopOfProcess, LoopThread, Step
 from onloop.tasks.errors import QueueClosed
 
@@ -24,7 +24,7 @@ NAME = "onloop-tasks"
 # What is awaited on the loop before it ends: `drain(loop, timeout_s)`.
 Drain = Callable[[asyncio.AbstractEventLoop, float | None], Coroutine[Any, Any, None]]
 
-_own = LoopOfProcess(NAME, drain_own_pools)
+_own = LoopOfProcess(NAME, draining)
 _drain: Drain | None = None
 _is_over = False
 
