@@ -25,3 +25,10 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     **json.loads(os.environ.get("ONLOOP_TEST_CELERY", "{}")),
 )
+
+
+@app.task
+async def twice(number):
+    """As `@app.task` makes them, `tests.celery.tasks` as `@shared_task` does."""
+    await asyncio.sleep(0)
+    return 2 * number

@@ -71,7 +71,9 @@ def test_a_worker_reads_certificates_before_the_first_task(
 
     told = app.send_task("tests.celery.asking.ask", [f"{upstream.url}/ok"], queue=worker.queue)
     assert got(told) == [1, True, "ok", 1]
+    assert upstream.connections == 1
     assert worker.stop() == 0
+    eventually(lambda: upstream.connections == 0)
 
 
 def with_hook(name):
