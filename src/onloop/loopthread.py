@@ -2,9 +2,10 @@
 
 Its lifetime: a process has one of a kind (`LoopOfProcess`), started by who first needs it. It
 ends when it is told to, and takes nothing more from then on: what it was given before is
-cancelled, has ended, and its waiting thread is told so. The thread is a daemon, so who owes
-something to the process's end (jobs, open connections) ends it there. A forked child has none,
-and makes its own; its parent's is not its to touch.
+cancelled, has ended, and its waiting thread is told so; clients of the loop (`onloop.perloop`)
+are closed with it. The thread is a daemon, so who owes something to the process's end (jobs,
+open connections) ends it there. A forked child has none, and makes its own; its parent's is not
+its to touch.
 
 This module must never import Django or a driver.
 """
@@ -20,8 +21,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
-
-from onloop import perloop
 
 T = TypeVar("T")
 Step = Callable[[], Coroutine[Any, Any, object]]
@@ -74,17 +73,14 @@ class LoopThread:
     async def _serve(self, started: Future[None]) -> None:
         self._asked: asyncio.Future[Step] = self.loop.create_future()
         self._again: asyncio.Task[object] | None = None
-        try:
-            async with self._around():
-                kept = asyncio.all_tasks()
-                started.set_result(None)
-                before = await self._asked
-                try:
-                    await before()
-                finally:
-                    await _cancel(asyncio.all_tasks() - kept)
-        finally:
-            await perloop.close_all()
+        async with self._around():
+            kept = asyncio.all_tasks()
+            started.set_result(None)
+            before = await self._asked
+            try:
+                await before()
+            finally:
+                await _cancel(asyncio.all_tasks() - kept)
 
     @property
     def is_alive(self) -> bool:

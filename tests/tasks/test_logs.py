@@ -47,6 +47,7 @@ async def test_a_job_that_fails_is_an_error_with_its_traceback(jobs, ended, line
 
 async def test_who_wants_no_lines_of_that_level_gets_none(jobs, stage, ended, lines, caplog):
     caplog.set_level(logging.WARNING, LOGGER)
+    caplog.handler.setLevel(logging.NOTSET)  # it is the logger's level that counts
     result = await jobs.hold.aenqueue()
     await stage.until(lambda: stage.seen)
     await acancel(result.id)
