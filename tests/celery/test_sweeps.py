@@ -7,6 +7,7 @@ import itertools
 import threading
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery.app.trace import trace_task_ret
 from django.db import transaction
 
@@ -60,8 +61,10 @@ class Swept:
             Counted(Interruptible(self.job._serve(), execution), self)
         )
 
-    def state(self):
-        return tasks.write_here.AsyncResult(self.id).state
+    def stored(self):
+        """The state in Celery's result backend, and the result or the error."""
+        result = tasks.write_here.AsyncResult(self.id)
+        return result.state, result.result
 
 
 @pytest.fixture
@@ -132,11 +135,11 @@ async def test_a_task_that_is_cut_off_anywhere_is_told_of_once_and_leaves_nothin
         assert len(ends) <= 1
         seen.update(ends or ["nothing"])
         rows = await Author.objects.filter(name=f"in a task {number}!").acount()
-        state = await bridge.run(swept.state)
+        state, error = await bridge.run(swept.stored)
         if ends == ["done"]:
             assert (rows, state) == (1, "SUCCESS")
         elif ends == ["failed"]:
-            assert state == "FAILURE"
+            assert (state, type(error)) == ("FAILURE", SoftTimeLimitExceeded)
         elif ends == ["timeout"]:
             assert interrupt in (hard_limit, soft_then_hard)
             assert state != "SUCCESS"
