@@ -20,6 +20,7 @@ def _place() -> dict[str, object]:
     return {
         "pid": os.getpid(),
         "loop": id(asyncio.get_running_loop()),
+        "kind": type(asyncio.get_running_loop()).__module__,
         "where": onloop.where(),
         "thread": threading.current_thread().name,
     }
@@ -71,6 +72,18 @@ async def write(name, gate, then="commit"):
         if then == "fail":
             raise ValueError(name)
     return seen
+
+
+@shared_task
+async def write_here(name):
+    """Without Redis, so that it can run in the test's own process."""
+    async with transaction.atomic():
+        author = await Author.objects.acreate(name=name)
+        async with transaction.atomic():
+            author.name += "!"
+            author.save()
+        await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+    return await Author.objects.acount()
 
 
 @shared_task(acks_late=True)
@@ -244,6 +257,14 @@ async def note_error(request, error, traceback, gate=None):
 @shared_task
 async def fail_at(gate):
     raise ValueError(gate)
+
+
+@shared_task
+async def hooked():
+    """In which processes a hook of the lifespan was entered."""
+    from tests.celery import hooks
+
+    return [hooks.entered, os.getpid()]
 
 
 @shared_task

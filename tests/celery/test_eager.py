@@ -215,3 +215,14 @@ async def test_what_a_child_pushes_is_its_own() -> None:
     await asyncio.gather(child("one"), child("two"))
     assert stack.pop() == "parent"
     assert (stack.pop(), stack.top, len(stack)) == (None, None, 0)
+
+
+async def test_a_result_that_goes_does_not_wait_in_its_finaliser(broker) -> None:
+    def forget() -> str:
+        add.AsyncResult("unknown")
+        return "gone"
+
+    running = bridge.run(forget)
+    with pytest.raises(StopIteration) as ended:
+        running.send(None)  # to its end, without a wait
+    assert ended.value.value == "gone"

@@ -156,7 +156,7 @@ def test_what_a_loop_has_open_is_closed_with_it(broker: str) -> None:
     async def use():
         return clients.get()
 
-    assert loops.worker_loop().run(use) == "client"
+    assert loops.run(use) == "client"
     assert not closed
     loops.close_worker_loop()
     assert closed == ["client"]

@@ -20,6 +20,29 @@ def test_an_async_task_gives_its_result(worker: Worker) -> None:
     assert got(worker.send(tasks.add, 1, 2)) == 3
 
 
+def test_a_task_of_the_app_runs_as_a_shared_one(worker: Worker) -> None:
+    from tests.celery.app import twice
+
+    assert got(worker.send(twice, 4)) == 8
+
+
+def test_what_is_prefetched_is_bounded_and_the_rest_is_for_others(
+    own_worker: Start, gate: Gate
+) -> None:
+    settings = {"worker_prefetch_multiplier": 1}
+    worker = own_worker(concurrency=2, settings=settings)
+    results = [worker.send(tasks.wait_late, str(gate)) for _ in range(6)]
+    gate.wait_for(2)
+    assert len(gate.unacked(worker.queue)) == 2
+    own_worker(worker.queue, concurrency=2, settings=settings)
+    gate.wait_for(4)
+    assert len(gate.unacked(worker.queue)) == 4
+    gate.open()
+    for result in results:
+        got(result)
+    assert gate.noted("begun") == 6
+
+
 def test_the_orm_waits_on_the_loop(worker: Worker) -> None:
     answer = got(worker.send(tasks.read, "in a worker"))
     assert (answer["name"], answer["where"]) == ("in a worker", "bridge")

@@ -10,7 +10,7 @@ import pytest
 from django.test import override_settings
 
 from onloop import http
-from onloop.http import portal
+from onloop.http import sync
 from tests.http.upstream import Upstream
 
 Configure = Callable[..., None]
@@ -47,6 +47,6 @@ async def closing(upstream: Upstream) -> AsyncIterator[None]:
 @pytest.fixture
 def no_portal() -> Iterator[None]:
     """The thread for synchronous code is not there before, and is ended after the test."""
-    portal.close()
+    sync.close()
     yield
-    portal.close()
+    sync.close()

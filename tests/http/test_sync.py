@@ -11,7 +11,7 @@ import pytest
 
 from onloop import bridge, http
 from onloop.errors import BridgeRequired
-from onloop.http import portal, sync
+from onloop.http import sync
 from tests.db.eventually import eventually
 from tests.fresh import python
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("configure", "no_portal")
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name == portal.NAME]
+    return [thread for thread in threading.enumerate() if thread.name == sync.NAME]
 
 
 # --- in a bridge ----------------------------------------------------------------------------

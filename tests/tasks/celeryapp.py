@@ -1,8 +1,14 @@
 """The Celery application of the test project: `celery -A tests.tasks.celeryapp worker`."""
 
+import asyncio
 import os
 
 from celery import Celery
+
+if os.environ.get("ONLOOP_TEST_LOOP") == "uvloop":
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 URL = os.environ["ONLOOP_TEST_CELERY"]
 

@@ -124,6 +124,9 @@ async def test_another_thread_cancels(jobs, stage, ended):
 async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage, monkeypatch):
     result = await jobs.report_for_ever.aenqueue()
     await stage.until(lambda: stage.seen)
+    async with asyncio.timeout(20):
+        while not await Job.objects.filter(pk=result.id, status="RUNNING").aexists():
+            await asyncio.sleep(0.01)
     # As in a process that does not run it.
     monkeypatch.setattr(results, "find", lambda job_id: None)
     assert await acancel(result.id)

@@ -27,9 +27,9 @@ def writes(monkeypatch):
     counted = Counter()
     save = records.save
 
-    def counting(state):
+    def counting(state, *args):
         counted[state.id] += 1
-        return save(state)
+        return save(state, *args)
 
     monkeypatch.setattr(records, "save", counting)
     return counted
@@ -135,10 +135,10 @@ async def test_a_row_that_cannot_be_written_does_no_harm_and_is_tried_again(
 ):
     save, failures = records.save, iter([OSError("away")] * 3)
 
-    def failing(state):
+    def failing(state, *args):
         for failure in failures:
             raise failure
-        return save(state)
+        return save(state, *args)
 
     monkeypatch.setattr(records, "save", failing)
     monkeypatch.setattr(recorder, "AGAIN_S", 0.01)

@@ -1,16 +1,10 @@
 """How a piece of work stands: its row, and the last state of its job."""
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.utils import timezone
-
 from jobs.models import Work
 from onloop.tasks.models import Job
-
-# A job reports every few rows. If nothing was heard of it for so long, its process is gone.
-SILENT = datetime.timedelta(minutes=1)
 
 LABELS = {
     "READY": "waiting",
@@ -28,12 +22,7 @@ class Shown:
 
     @property
     def is_going(self) -> bool:
-        return self.job is not None and self.job.finished is None and not self.is_silent
-
-    @property
-    def is_silent(self) -> bool:
-        job = self.job
-        return bool(job and not job.finished and job.updated < timezone.now() - SILENT)
+        return self.job is not None and self.job.finished is None and not self.job.is_lost
 
     @property
     def label(self) -> str:
@@ -42,7 +31,7 @@ class Shown:
         if self.job is None:
             # States of old jobs may have been deleted.
             return "ended" if self.work.job else "not begun"
-        return "lost" if self.is_silent else LABELS[self.job.status]
+        return "lost" if self.job.is_lost else LABELS[self.job.status]
 
     @property
     def may_cancel(self) -> bool:

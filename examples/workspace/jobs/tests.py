@@ -139,7 +139,7 @@ class WorkTest(TransactionTestCase):
     async def test_a_job_of_which_nothing_is_heard_may_be_begun_anew(self) -> None:
         work = await self.begun()
         long_ago = timezone.now() - datetime.timedelta(minutes=2)
-        job = await self.job_of(work, "RUNNING", updated=long_ago)
+        job = await self.job_of(work, "RUNNING", worker="gone", updated=long_ago)
         (lost,) = await shown([work])
         assert (lost.label, lost.may_retry) == ("lost", True)
         await services.retry(work, 1)

@@ -161,12 +161,10 @@ LOGGING = {
             "style": "{",
         },
     },
-    "filters": {"cancelled": {"()": "workspace.logs.CancelledIsNoError"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["cancelled"],
         }
     },
     "root": {"handlers": ["console"], "level": "INFO"},

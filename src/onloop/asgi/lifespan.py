@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 from django.db import connections
@@ -17,12 +17,18 @@ from onloop.asgi.warm import frozen_heap
 from onloop.db import pools
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.scope import Scope
+from onloop.errors import OnloopError
 from onloop.phase import enter_phase, phase_of
 
 logger = logging.getLogger("onloop.asgi")
 
 # Seconds that a shutdown waits for requests that the server has cancelled, or still serves.
 REQUESTS_S = 5.0
+
+
+class StartFailed(OnloopError):
+    """A hook of `ONLOOP["LIFESPAN"]` failed when a worker started; the log has its error."""
+
 
 _endings: list[Callable[[], Awaitable[None]]] = []
 
@@ -42,6 +48,30 @@ async def serve_lifespan(
 ) -> None:
     """Serve the ASGI lifespan protocol, in a scope and a bridge of its own."""
     await bridge.run(_serve, receive, send)
+
+
+@asynccontextmanager
+async def worker_lifespan() -> AsyncIterator[None]:
+    """Serve the lifespan to a process that has no server: hooks, pools, what is warmed.
+
+    Raises `StartFailed`.
+    """
+    incoming: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+    replies: asyncio.Queue[Any] = asyncio.Queue()
+    serving = asyncio.create_task(serve_lifespan(incoming.get, replies.put))
+    # Whatever becomes of it, nobody waits for a reply for ever.
+    serving.add_done_callback(lambda _: replies.put_nowait({"type": "", "message": "it ended"}))
+    incoming.put_nowait({"type": "lifespan.startup"})
+    reply = await replies.get()
+    if reply["type"] != "lifespan.startup.complete":
+        await serving
+        raise StartFailed(f"The worker could not start: {reply['message']}")
+    try:
+        yield
+    finally:
+        incoming.put_nowait({"type": "lifespan.shutdown"})
+        await asyncio.wait([serving])
+        serving.result()
 
 
 def _serve(

@@ -1,15 +1,17 @@
 """What is done once, at start-up, so that no request waits for it.
 
 Django imports the URLconf, the template engines with their tags, and the catalogs of
-translations when they are first needed: the first requests would hold the loop for that. And
-what there is when a server has started stays there, so the garbage collector need not look at
-it again and again: a full collection of a project's modules holds the loop for 50 to 100 ms.
+translations when they are first needed, and `onloop.http` reads certificates: the first
+requests would hold the loop for that. And what there is when a server has started stays there,
+so the garbage collector need not look at it again and again: a full collection of a project's
+modules holds the loop for 50 to 100 ms.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,10 +50,19 @@ def _load_translations() -> None:
     translation.gettext("Yes")  # any text
 
 
+def load_http() -> None:
+    """Load what requests to other services need, if the project has imported `onloop.http`."""
+    if "onloop.http" in sys.modules:
+        from onloop.http.clients import warm  # noqa: PLC0415 - it needs httpx
+
+        warm()
+
+
 LOADED: dict[str, Callable[[], None]] = {
     "The URLconf": _load_urls,
     "A template engine": _load_templates,
     "The translations": _load_translations,
+    "The HTTP client": load_http,  # after the code of the URLconf, which may import it
 }
 
 # How many loops of this process serve.

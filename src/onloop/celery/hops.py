@@ -108,6 +108,15 @@ class HoppingBackend:
         value = getattr(self._of_thread(), name)
         return functools.partial(hop, self._call, name) if callable(value) else value
 
+    def remove_pending_result(self, result: Any) -> Any:
+        """What a result does when it goes: in a finaliser, where nothing may wait.
+
+        On the loop nothing is to be done, as nobody there waits for results.
+        """
+        if not bridge.active():
+            return self._of_thread().remove_pending_result(result)
+        return result
+
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         return getattr(self._of_thread(), name)(*args, **kwargs)
 

@@ -12,10 +12,9 @@ from celery.contrib.django.task import DjangoTask
 
 from onloop import bridge, conf
 from onloop.asgi.places import Place, place_of
-from onloop.celery import bindings
+from onloop.celery import bindings, loops
 from onloop.celery.execution import awaited, current
 from onloop.celery.hops import HoppingBackend, waits_on_loop
-from onloop.celery.loops import worker_loop
 from onloop.celery.stacks import ContextStack, by_celery, current_tasks
 from onloop.errors import BridgeRequired
 from onloop.waiting import running_loop
@@ -74,7 +73,7 @@ class Task(DjangoTask):  # type: ignore[misc]
         if not self.is_async:
             return super().__call__(*args, **kwargs)
         direct = functools.partial(self._called_directly, args, kwargs)
-        return worker_loop().run(direct) if by_celery.get() else direct()
+        return loops.run(direct) if by_celery.get() else direct()
 
     async def _called_directly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         token = by_celery.set(False)
@@ -138,13 +137,13 @@ def complete(make: Make, *, eager: bool) -> Any:
     if bridge.active():
         return awaited(make)
     loop = running_loop()
-    if loop is not None and loop is worker_loop().loop:
+    if loop is not None and loop is loops.worker_loop().loop:
         raise BridgeRequired(
             "A task was called eagerly in a bare asyncio task on the loop of the worker, which "
             "would wait for itself. Open a scope around it: async with onloop.scope()."
         )
     if not eager or loop is not None:
-        return worker_loop().run(make)
+        return loops.run(make)
     return async_to_sync(_calling(make))()
 
 

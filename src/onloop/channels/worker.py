@@ -17,21 +17,15 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 from channels.worker import Worker as ChannelsWorker
 
 from onloop import conf
-from onloop.asgi.lifespan import serve_lifespan
+from onloop.asgi.lifespan import worker_lifespan
 from onloop.channels.handshake import Message, Receive, Send
-from onloop.errors import OnloopError
 
 logger = logging.getLogger("onloop.channels")
-
-
-class StartFailed(OnloopError):
-    """A hook of `ONLOOP["LIFESPAN"]` failed when the worker started; the log has its error."""
 
 
 class _Instance:
@@ -99,7 +93,7 @@ class Worker(ChannelsWorker):
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, self._end)
         try:
-            async with _lifespan():
+            async with worker_lifespan():
                 await self.handle()
         except asyncio.CancelledError:
             if not self._urgent:
@@ -199,22 +193,3 @@ async def _cancel(tasks: list[asyncio.Future[Any]]) -> None:
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting, timeout=0.5)
-
-
-@contextlib.asynccontextmanager
-async def _lifespan() -> AsyncIterator[None]:
-    """What a server does around an application, and a worker of Channels does not."""
-    incoming: asyncio.Queue[Message] = asyncio.Queue()
-    replies: asyncio.Queue[Any] = asyncio.Queue()
-    serving = asyncio.create_task(serve_lifespan(incoming.get, replies.put))
-    incoming.put_nowait({"type": "lifespan.startup"})
-    reply = await replies.get()
-    if reply["type"] != "lifespan.startup.complete":
-        await serving
-        raise StartFailed(f"The worker could not start: {reply['message']}")
-    try:
-        yield
-    finally:
-        incoming.put_nowait({"type": "lifespan.shutdown"})
-        await asyncio.wait([serving])
-        serving.result()

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from onloop import bridge, metrics
@@ -107,6 +108,15 @@ def drain_pools(loop: asyncio.AbstractEventLoop) -> None:
                 "The pool %r is closed while %d of its connections are in use.", pool.name, out
             )
     close_pools(loop)
+
+
+@asynccontextmanager
+async def draining() -> AsyncIterator[None]:
+    """Drain the pools of the running loop at the end of the block."""
+    try:
+        yield
+    finally:
+        await bridge.run(drain_pools, asyncio.get_running_loop())
 
 
 async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:

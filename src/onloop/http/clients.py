@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -90,6 +92,18 @@ def no_cookies() -> CookieJar:
 def tls() -> ssl.SSLContext:
     """Read the certificates of the authorities once, which takes some 20 ms."""
     return httpx.create_ssl_context()
+
+
+# What httpcore and anyio import when they are first used, whatever the request.
+LAZY = ("anyio._backends._asyncio", "anyio.streams.tls", "anyio.to_thread")
+
+
+def warm() -> None:
+    """Load what the first request would load, which would hold the loop for it."""
+    tls()
+    for name in LAZY:
+        with suppress(ImportError):  # another version's; the first request finds its own
+            importlib.import_module(name)
 
 
 def _make() -> Client:

@@ -2,14 +2,16 @@
 
 In a bridge (synchronous views on the loop, middleware, signal receivers) a call waits on the
 loop, and goes through the loop's own client. Anywhere else (synchronous views in threads,
-commands, WSGI) it blocks its thread, and goes through a client on a loop in a thread of its own
-(`portal`), of which a process has one. An ordinary `httpx.Client` there would know no deadline,
-no circuits and no judged addresses: it could only be another client with the same settings.
+commands, WSGI) it blocks its thread, and goes through a client on a loop in a thread of its
+own, of which a process has one. An ordinary `httpx.Client` there would know no deadline, no
+circuits and no judged addresses: it could only be another client with the same settings.
 """
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,7 +21,7 @@ import httpx
 from onloop import bridge, conf
 from onloop.errors import BridgeRequired
 from onloop.http import clients, extensions
-from onloop.http.portal import close, portal
+from onloop.loopthread import LoopOfProcess
 from onloop.waiting import running_loop
 
 __all__ = [
@@ -37,6 +39,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+NAME = "onloop-http"
+# Seconds that a process waits at its end for connections to be closed.
+CLOSE_S = 5.0
+
+_of_process = LoopOfProcess(NAME)
 
 
 class SyncClient(httpx.Client):
@@ -143,7 +151,21 @@ def wait(step: Callable[[], Coroutine[Any, Any, T]]) -> T:
             "bridge. In `async def` code write `await onloop.http.client().get(...)`; to call "
             "synchronous code that waits, use `await onloop.bridge.run(function, ...)`."
         )
-    return portal().run(step)
+    try:
+        return _of_process.get().run(step)
+    except CancelledError:
+        raise RuntimeError(
+            "The request was cancelled: onloop.http.sync.close() was called, or the process "
+            "ends."
+        ) from None
+
+
+def close() -> None:
+    """Cancel what runs in threads, and close what it goes through; the next call opens it."""
+    _of_process.end(timeout_s=CLOSE_S)
+
+
+atexit.register(close)
 
 
 def client() -> httpx.Client:

@@ -32,6 +32,9 @@ else:
     from django_tasks.signals import task_enqueued, task_finished, task_started
     from django_tasks.utils import normalize_json
 
+# Where it logs that jobs have begun and ended.
+LOGGER = Task.__module__.removesuffix(".base")  # "django.tasks" or "django_tasks"
+
 if TYPE_CHECKING:
     AnyTask: TypeAlias = Task[Any, Any]
     AnyResult: TypeAlias = TaskResult[Any, Any]
@@ -39,6 +42,7 @@ else:  # generic to type checkers only
     AnyTask, AnyResult = Task, TaskResult
 
 __all__ = [
+    "LOGGER",
     "AnyResult",
     "AnyTask",
     "BaseTaskBackend",

@@ -63,6 +63,8 @@ class InProcessBackend(BaseTaskBackend):
         is_put = False
         try:
             self._results.add(job, self.settings)
+            if job.recorder is not None:
+                job.recorder.begin()  # before the job can end
             task_enqueued.send(type(self), task_result=job.snapshot())
             queue.put(job)
             is_put = True
@@ -70,6 +72,8 @@ class InProcessBackend(BaseTaskBackend):
             if not is_put:
                 queue.give_back()
                 self._results.discard(job)
+                if job.recorder is not None:
+                    job.recorder.drop()
         enqueued = job.snapshot()
         if stored:
             store(job)
@@ -102,7 +106,7 @@ def store(job: LiveJob) -> None:
         job.recorder.changed()
         return
     try:
-        records.insert(job.state())
+        records.insert(job.state(), job.recorder.worker)
     except Exception:
         logger.exception("Job %s is enqueued, but its state could not be stored.", job.id)
 

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-Status = Literal["READY", "RUNNING", "SUCCESSFUL", "FAILED", "CANCELLED"]
+Status = Literal["READY", "RUNNING", "SUCCESSFUL", "FAILED", "CANCELLED", "LOST"]
 
 FINISHED = ("SUCCESSFUL", "FAILED", "CANCELLED")
 MAX_NOTE = 500
+# Seconds without news of a process, which tells some every 15 s, until its jobs count as lost.
+LOST_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +20,9 @@ class State:
 
     `name`: the path of its function. `done` of `total`: in whatever the job counts; `total` is
     None if it does not know. `owner_id`: the primary key of the user it belongs to, or None.
-    `status` is that of Django's results, and "CANCELLED" where they say "FAILED".
+    `status` is that of Django's results, "CANCELLED" where they say "FAILED", and "LOST" if
+    nothing was heard for `LOST_S` seconds of the process that has the job. That is no end: it
+    may be heard of again.
     """
 
     id: str

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextvars import Context
 
 from onloop import bridge
 from onloop.asgi.unit import in_own_scope
 from onloop.tasks import announcing, records
-from onloop.tasks.live import LiveJob
+from onloop.tasks.beats import beat_of
+from onloop.tasks.live import LiveJob, worker_id
 from onloop.tasks.settling import settled
 from onloop.waiting import running_loop
 
@@ -27,11 +29,15 @@ AGAIN_S = 0.5
 
 
 class Recorder:
-    """Writes the states of one job, from the loop given."""
+    """Writes the states of one job, from the loop given; from `begin` on also that it is there.
 
-    def __init__(self, job: LiveJob, loop: asyncio.AbstractEventLoop) -> None:
+    `worker`: the name of the process that has the job, by default this one's.
+    """
+
+    def __init__(self, job: LiveJob, loop: asyncio.AbstractEventLoop, worker: str = "") -> None:
         self._job = job
         self._loop = loop
+        self.worker = worker or worker_id()
         self._dirty = False
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -41,11 +47,22 @@ class Recorder:
 
     def changed(self) -> None:
         """There is something to write; from any thread."""
+        self._call(self._changed)
+
+    def begin(self) -> None:
+        """The process has the job now, until `finish` or `drop`; from any thread."""
+        self._call(self._begin)
+
+    def drop(self) -> None:
+        """It has not got it after all; from any thread."""
+        self._call(self._drop)
+
+    def _call(self, function: Callable[[], None]) -> None:
         if running_loop() is self._loop:
-            self._changed()
+            function()
             return
         try:
-            self._loop.call_soon_threadsafe(self._changed)
+            self._loop.call_soon_threadsafe(function, context=Context())
         except RuntimeError:
             pass  # the loop is closed: nobody can write any more
 
@@ -56,6 +73,12 @@ class Recorder:
         await settled(self._finishing)
 
     # --- on the loop --------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        beat_of(self._loop).add(self._job.id)
+
+    def _drop(self) -> None:
+        beat_of(self._loop).discard(self._job.id)
 
     def _changed(self) -> None:
         self._dirty = True
@@ -90,11 +113,19 @@ class Recorder:
 
     async def _save(self) -> None:
         state = self._job.state()
-        if records.are_kept() and await bridge.run(in_own_scope, records.save, state):
+        if records.are_kept() and await bridge.run(
+            in_own_scope, records.save, state, self.worker
+        ):
             self._job.ask_to_stop()
         await announcing.announce(state)
 
     async def _finish(self) -> None:
+        try:
+            await self._save_for_certain()
+        finally:
+            self._drop()
+
+    async def _save_for_certain(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -11,10 +11,13 @@ from onloop.asgi.places import place_of
 from onloop.asgi.threads import call_in_thread
 from onloop.asgi.unit import in_own_scope
 from onloop.bridge import await_
+from onloop.tasks import logs
 from onloop.tasks.errors import JobCancelled
 from onloop.tasks.framework import TaskContext, task_backends, task_finished, task_started
 from onloop.tasks.live import LiveJob, worker_id
 from onloop.tasks.reports import current_job
+
+logs.install()
 
 
 async def run_job(job: LiveJob) -> None:

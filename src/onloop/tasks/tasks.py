@@ -56,8 +56,8 @@ def _serve(celery_task: Any, record: celeryresults.Record, owner_id: Any) -> Any
     job = LiveJob(celeryresults.from_record(record), owner_id)
     before = off_loop(lambda: _attempts_before(celery_task.app, job.id))
     change(job.result, worker_ids=before)
-    recorder = _recorder_of(job)
     token = current_job.set(job)
+    recorder = _recorder_of(job, celery_task.request.hostname or "?")
     try:
         return _run(celery_task, job)
     except asyncio.CancelledError:
@@ -132,11 +132,14 @@ def _call(job: LiveJob) -> Any:
         job.on_stop = None
 
 
-def _recorder_of(job: LiveJob) -> Recorder | None:
+def _recorder_of(job: LiveJob, worker: str) -> Recorder | None:
     if not getattr(task_backends[job.result.backend], "stores", False):
         return None
     on_loop = bridge.active()
-    return Recorder(job, asyncio.get_running_loop() if on_loop else ownloop.own_loop())
+    loop = asyncio.get_running_loop() if on_loop else ownloop.own_loop()
+    recorder = Recorder(job, loop, worker)
+    recorder.begin()
+    return recorder
 
 
 def _finish(recorder: Recorder, job: LiveJob) -> None:

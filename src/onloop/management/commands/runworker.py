@@ -22,7 +22,8 @@ except ImportError:  # it is not installed, or a project's own app has that name
             )
 
 else:
-    from onloop.channels.worker import StartFailed, Worker
+    from onloop.asgi.lifespan import StartFailed
+    from onloop.channels.worker import Worker
 
     class Command(ChannelsCommand):  # type: ignore[no-redef]
         help = "Runs consumers on named channels; ends by SIGTERM or Ctrl-C."

@@ -24,7 +24,7 @@ function show(work, { status, done, total, note }) {
   else bar.removeAttribute("value");
 }
 
-/** The job has ended: take what came of it from the page as it is now. */
+/** The job has ended, or nothing is heard of it: take what came of it from the page as it is now. */
 async function end(work) {
   try {
     const answer = await fetch(location, { cache: "no-store" });
@@ -63,7 +63,7 @@ function next() {
   source.onmessage = ({ data }) => {
     const state = JSON.parse(data);
     show(work, state);
-    if (state.finished) close();
+    if (state.finished || state.status === "LOST") close();
   };
   // Closed for good: logged out, or the job is known no more.
   source.onerror = () => source.readyState === EventSource.CLOSED && close();
