@@ -3,7 +3,8 @@
 import os
 
 from onloop.channels import get_asgi_application
+from workspace import requestid
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 
-application = get_asgi_application("rooms.routing.websocket_urlpatterns")
+application = requestid.for_sockets(get_asgi_application("rooms.routing.websocket_urlpatterns"))
