@@ -17,7 +17,7 @@ ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")  # empty with DEBUG: this mac
 HTTPS = environment.flag("HTTPS", default=not DEBUG)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 # For so long browsers refuse to come without it. Hard to take back: begin with little.
-SECURE_HSTS_SECONDS = environment.whole("HSTS_SECONDS", default=3600) if HTTPS else 0
+SECURE_HSTS_SECONDS = environment.whole("HSTS_SECONDS", default=3600 if HTTPS else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = environment.flag("HSTS_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = environment.flag("HSTS_PRELOAD", default=False)
 # Behind a proxy that ends HTTPS; by choice, since without one anybody could send the header.
@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "workspace.requestid.middleware",
+    "onloop.middleware.RequestTimingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -166,6 +167,10 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
+# As above, also in tests, which Django runs with DEBUG off.
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
+# They are for this service's pages alone.
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
@@ -204,7 +209,11 @@ LOGGING = {
     "loggers": {
         # Its own handlers would print every line twice; the root has the only one.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # The access log already has a line for each 404; here only what broke.
+        # uvicorn's own style would be a second one, and its access log a second line for each
+        # request: the first, of `onloop.request`, has a duration.
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": False},
+        # `onloop.request` already has a line for each 404; here only what broke.
         "django.request": {"level": "ERROR"},
         # A line for each request to another service, with its address, which may hold a key.
         "httpx": {"level": "WARNING"},
