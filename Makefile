@@ -113,6 +113,10 @@ format: $(VENV)/.installed ## format the code and mend what can be mended
 bench: $(VENV)/.installed-bench ## measure against stock Django and others
 	$(VENV)/bin/python -m benchmarks $(ARGS)
 
+.PHONY: bench-workspace
+bench-workspace: $(VENV)/.installed ## the example under load, beside stock Django, into docs/benchmarks.md
+	$(VENV)/bin/python -m benchmarks.workspace --write $(ARGS)
+
 .PHONY: conformance
 conformance: $(VENV)/.installed-conformance ## Django's own tests: DB=, LABELS=, HANDLER=1
 	$(VENV)/bin/python -m conformance --db=$(DB) $(if $(HANDLER),--handler) $(ARGS) $(LABELS)

@@ -41,7 +41,7 @@ def main() -> None:
         supervisor.start(postgres, redis)
         print("PostgreSQL and Redis are up; preparing the tables …", flush=True)
         prepare(env)
-        supervisor.start(celery_worker(env), *web_processes(env, sockets, port))
+        supervisor.start(celery_worker(env), *web_processes(env | stock(), sockets, port))
         print(f"\n  http://{LOOPBACK}:{port}/   (Ctrl-C ends all of it)\n", flush=True)
         supervisor.watch()
 
@@ -180,6 +180,11 @@ def web_processes(
     ]
 
 
+def stock() -> dict[str, str]:
+    """The switch that benchmarks compare by is for the web processes alone."""
+    return {"STOCK": os.environ.get("STOCK") or "0"}
+
+
 def web(descriptor: int) -> None:
     """What a web process does: uvicorn on a socket that is open already."""
     import uvicorn
@@ -205,6 +210,7 @@ def environment_of_all(folder: Path) -> dict[str, str]:
         "ALLOWED_HOSTS": os.environ.get("ALLOWED_HOSTS") or f"{LOOPBACK},localhost",
         "MEDIA_ROOT": os.environ.get("MEDIA_ROOT") or str(folder / "media"),
         "STATIC_ROOT": str(folder / "static"),
+        "STOCK": "0",
     }
 
 

@@ -219,3 +219,9 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
     },
 }
+
+if environment.flag("STOCK", default=False):
+    # The same on stock Django, to compare with; nothing else needs this.
+    from workspace import stock
+
+    stock.change(globals())
