@@ -60,7 +60,7 @@ def percentile(values: list[float], number: int) -> float:
 
 
 def main() -> int:
-    options = arguments()
+    options = arguments(sys.argv[1:])
     results = {}
     for name, stock in CONTENDERS.items():
         if options.only and options.only != name.split()[0].lower():
@@ -76,14 +76,14 @@ def main() -> int:
     return 0 if all(result.all_ms for result in results.values()) else 1
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workspace", description=__doc__)
     parser.add_argument("--users", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--think", type=float, default=0.5, help="seconds of rest, on average")
     parser.add_argument("--only", choices=["onloop", "stock"])
     parser.add_argument("--write", action="store_true", help=f"the table into {PAGE.name}")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if not (0 < options.users <= MOST_USERS and 0 < options.seconds <= MOST_SECONDS):
         parser.error(f"at most {MOST_USERS} users and {MOST_SECONDS} seconds")
     return options
@@ -106,7 +106,7 @@ async def visit(
             for number, one in enumerate(people)
         ]
         try:
-            await warm(users[0])
+            await warm(users[:10])  # each has a connection, to one of them
             # Every second one has a room open.
             for user in users[::2]:
                 await user.enter()
@@ -121,16 +121,16 @@ async def visit(
                 await asyncio.gather(*(user.act(until, options.think) for user in users))
             seconds = time.perf_counter() - began
             taken.cancel()
-            (peak,) = await asyncio.gather(taken, return_exceptions=False)
+            peak = await taken
         finally:
             await asyncio.gather(*(user.leave() for user in users))
     threads, mib = peak
     return Result(seen, seconds, threads, mib)
 
 
-async def warm(user: User) -> None:
+async def warm(users: list[User]) -> None:
     """What is imported at first use shall not be measured: each action, in both processes."""
-    for _ in range(5):
+    for user in users:
         for action, _weight in User.MIX:
             await action(user)
 
@@ -150,8 +150,9 @@ async def watch(service: Service) -> tuple[int, float]:
 def report(options: argparse.Namespace, results: dict[str, Result]) -> str:
     lines = [
         f"{options.users} users, each with {options.think:g} s of rest between two actions, "
-        f"every second one with a room open, for {options.seconds:g} s. Two web processes; threads "
-        f"and memory are the most that both had together. Python {platform.python_version()}, "
+        f"every second one with a room open, for {options.seconds:g} s. Two web processes; "
+        "threads and memory are the most that both had together. "
+        f"Python {platform.python_version()}, "
         f"Django {django.get_version()}.",
         "",
         HEAD,

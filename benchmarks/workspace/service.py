@@ -33,9 +33,9 @@ class Service:
 
     def make_users(self, number: int) -> list[dict[str, str]]:
         """Sessions and rooms of so many users, who are new in the database."""
-        people = Path(__file__).with_name("people.py")
+        script = Path(__file__).with_name("sessions.py")
         done = subprocess.run(
-            [sys.executable, str(people), str(number)],
+            [sys.executable, str(script), str(number), "visitor"],
             cwd=WORKSPACE,
             # With the keys and addresses that a web process has.
             env={**self.web[0].environ(), "STOCK": "0", "PYTHONPATH": str(WORKSPACE)},

@@ -163,6 +163,10 @@ async def test_all_parts_work_together_and_ctrl_c_ends_them(demo: Demo) -> None:
         (worker,) = demo.part("celery")
         told = [line for line in demo.logged() if "SUCCESSFUL" in line["message"]]
         assert {line["process"] for line in told} == {worker.pid}
+        # It has the id of the request that began it.
+        (began,) = [line for line in demo.logged() if "POST /jobs/ 302" in line["message"]]
+        assert began["process"] != worker.pid
+        assert {line["request_id"] for line in told} == {began["request_id"]}
 
     assert demo.end(signal.SIGINT) == 0
     demo.is_gone()

@@ -1,4 +1,4 @@
-"""Makes the virtual users: `python people.py NUMBER` in the example's environment.
+"""Makes the virtual users: `python sessions.py NUMBER PREFIX` in the example's environment.
 
 Prints JSON, a line for each: the key of a session, and the room that they talk in.
 """
@@ -22,15 +22,16 @@ from accounts.models import Profile, Role  # noqa: E402 - after setup
 from rooms.seeding import make_room  # noqa: E402
 
 IN_A_ROOM = 20
+prefix = sys.argv[2]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 users = [
-    get_user_model().objects.create_user(f"visitor-{number}")
+    get_user_model().objects.create_user(f"{prefix}-{number}")
     for number in range(int(sys.argv[1]))
 ]
 for first in range(0, len(users), IN_A_ROOM):
     members = users[first : first + IN_A_ROOM]
-    slug = f"load-{first // IN_A_ROOM}"
+    slug = f"{prefix}-{first // IN_A_ROOM}"
     make_room({"slug": slug, "name": f"Load {first // IN_A_ROOM}"}, members, [])
     for user in members:
         Profile.objects.update_or_create(user=user, defaults={"role": Role.MEMBER})
