@@ -130,7 +130,6 @@ def redis_server(folder: Path, password: str) -> Program:
         env={"REDIS_URL": f"{url}/0", "CELERY_BROKER_URL": f"{url}/1"},
         ready=ready,
         log=folder / "redis.log",
-        dies_by=signal.SIGTERM,
     )
 
 

@@ -9,9 +9,10 @@ Left out, as async code cannot read lazily on stock Django: pages that do so in 
 product, cancelling an order, a team), the admin's log-in by token, and jobs in this process.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from functools import wraps
 from typing import Any
 
@@ -43,6 +44,7 @@ LEFT_OUT = {
 Application = Callable[..., Awaitable[None]]
 
 on_commit_of_django = transaction.on_commit
+_under_way: set[asyncio.Task[None]] = set()
 # Of the blocks that this task is in: what is to be called on commit.
 _callbacks: ContextVar[tuple[list[Callable[[], Any]], ...]] = ContextVar(
     "callbacks", default=()
@@ -132,12 +134,24 @@ def _decorate(
 
 
 def _on_commit(func: Callable[[], Any], using: str | None = None, robust: bool = False) -> None:
-    if iscoroutinefunction(func):
-        func = async_to_sync(func)
+    threaded = async_to_sync(func) if iscoroutinefunction(func) else func
     if callbacks := _callbacks.get():
-        callbacks[-1].append(func)
+        callbacks[-1].append(threaded)
+    elif iscoroutinefunction(func) and asyncio._get_running_loop() is not None:
+        # Outside of a block, where the connection cannot be asked: soon, and by itself, since
+        # the thread of the request ends with that.
+        task = asyncio.create_task(_alone(func), context=Context())
+        _under_way.add(task)
+        task.add_done_callback(_under_way.discard)
     else:
-        on_commit_of_django(func, using, robust)
+        on_commit_of_django(threaded, using, robust)
+
+
+async def _alone(func: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await func()
+    finally:
+        await sync_to_async(close_old_connections)()
 
 
 def _render(
