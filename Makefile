@@ -12,6 +12,7 @@ PYTHON ?= python3
 DJANGO ?=
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
+DEMO_FULL_VENV ?= .venv-demo-full
 ARGS ?=
 PORT ?= 8000
 DB ?= postgresql
@@ -38,6 +39,10 @@ help: ## this list
 .PHONY: demo
 demo: $(DEMO_VENV)/.installed ## the example service on http://127.0.0.1:PORT, Ctrl-C ends it
 	@exec env PORT=$(PORT) $(DEMO_VENV)/bin/python $(DEMO)/demo.py
+
+.PHONY: demo-full
+demo-full: $(DEMO_FULL_VENV)/.installed ## the same on PostgreSQL, Redis, a Celery worker, two web processes
+	@exec env PORT=$(PORT) $(DEMO_FULL_VENV)/bin/python $(DEMO)/demo_full.py
 
 # --- checks -----------------------------------------------------------------------------------
 
@@ -108,6 +113,10 @@ format: $(VENV)/.installed ## format the code and mend what can be mended
 bench: $(VENV)/.installed-bench ## measure against stock Django and others
 	$(VENV)/bin/python -m benchmarks $(ARGS)
 
+.PHONY: bench-workspace
+bench-workspace: $(VENV)/.installed ## the example under load, beside stock Django, into docs/benchmarks.md
+	$(VENV)/bin/python -m benchmarks.workspace --write $(ARGS)
+
 .PHONY: conformance
 conformance: $(VENV)/.installed-conformance ## Django's own tests: DB=, LABELS=, HANDLER=1
 	$(VENV)/bin/python -m conformance --db=$(DB) $(if $(HANDLER),--handler) $(ARGS) $(LABELS)
@@ -137,7 +146,7 @@ conformance-channels: $(VENV)/.installed-conformance ## Channels' own tests: CHA
 
 .PHONY: clean
 clean: ## remove environments, builds and caches
-	rm -rf $(VENV) $(DEMO_VENV) .ci/envs .conformance .reliability build dist src/*.egg-info
+	rm -rf $(VENV) $(DEMO_VENV) $(DEMO_FULL_VENV) .ci/envs .conformance .reliability build dist src/*.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -193,4 +202,17 @@ $(DEMO_VENV)/.wanted:
 $(DEMO_VENV)/.installed: $(DEMO_VENV)/.wanted pyproject.toml $(DEMO)/requirements.txt
 	@echo "Installing Onloop and the example's requirements ..."
 	@$(DEMO_VENV)/bin/python $(PIP_INSTALL) --editable '.[http,tasks]' --requirement $(DEMO)/requirements.txt
+	@touch $@
+
+ifneq ($(shell cat $(DEMO_FULL_VENV)/.wanted 2>/dev/null),$(PYTHON))
+$(DEMO_FULL_VENV)/.wanted: FORCE
+endif
+$(DEMO_FULL_VENV)/.wanted:
+	$(make-venv)
+	@echo '$(PYTHON)' > $@
+
+$(DEMO_FULL_VENV)/.installed: $(DEMO_FULL_VENV)/.wanted pyproject.toml $(DEMO)/requirements.txt $(DEMO)/requirements-full.txt
+	@echo "Installing Onloop, PostgreSQL and the rest (a minute) ..."
+	@$(DEMO_FULL_VENV)/bin/python $(PIP_INSTALL) --editable '.[http,tasks]' \
+	    --requirement $(DEMO)/requirements.txt --requirement $(DEMO)/requirements-full.txt
 	@touch $@

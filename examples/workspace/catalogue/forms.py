@@ -1,10 +1,11 @@
 """What a client may send to the catalogue, and what it gets to see."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 
-from catalogue.models import MAX_STOCK, Order, Product
+from catalogue.models import MAX_STOCK, Order, OrderLine, Product
 from workspace.api import ApiError, Field, clean
 from workspace.api.fields import email, identifier, text, whole
 
@@ -84,7 +85,10 @@ def product_json(product: Product) -> dict[str, Any]:
     }
 
 
-def order_json(order: Order) -> dict[str, Any]:
+def order_json(order: Order, lines: Iterable[OrderLine] | None = None) -> dict[str, Any]:
+    """``lines``: if they have been read; else they are, lazily."""
+    if lines is None:
+        lines = order.lines.select_related("product")
     return {
         "reference": order.reference,
         "status": order.status,
@@ -100,6 +104,6 @@ def order_json(order: Order) -> dict[str, Any]:
                 "quantity": line.quantity,
                 "unit_price": line.unit_price,
             }
-            for line in order.lines.select_related("product")
+            for line in lines
         ],
     }

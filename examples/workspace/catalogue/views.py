@@ -44,7 +44,7 @@ async def orders(request: HttpRequest) -> HttpResponse:
     except services.OutOfStock as error:
         raise _out_of_stock(error) from None
     return JsonResponse(
-        order_json(order),
+        order_json(order, await order.lines.select_related("product").alist()),
         status=201,
         headers={"Location": reverse("order", args=[order.reference])},
     )

@@ -39,6 +39,25 @@ def choice(name: str, choices: Sequence[str]) -> str:
     return word
 
 
+def whole(name: str, default: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise ImproperlyConfigured(f"{name} must be a whole number from 0 up, such as 3600.")
+    return int(text)
+
+
+def header(name: str) -> tuple[str, str] | None:
+    """``X-Forwarded-Proto=https`` as Django's SECURE_PROXY_SSL_HEADER wants it."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (found := re.fullmatch(r"([A-Za-z][A-Za-z0-9-]*)=([A-Za-z0-9]+)", text)):
+        raise ImproperlyConfigured(f"{name} must look like X-Forwarded-Proto=https.")
+    return "HTTP_" + found[1].upper().replace("-", "_"), found[2]
+
+
 def seconds(name: str, default: float) -> float:
     text = os.environ.get(name, "").strip()
     if not text:
@@ -133,6 +152,13 @@ def channel_layer(url: str | None) -> dict[str, Any]:
         "BACKEND": "onloop.channels.redis.RedisChannelLayer",
         "CONFIG": {"hosts": [url]},
     }
+
+
+def cache(url: str | None) -> dict[str, Any]:
+    """The cache: Redis, which all processes share, or the memory of this one."""
+    if not url:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return {"BACKEND": "onloop.cache.RedisCache", "LOCATION": url, "KEY_PREFIX": "workspace"}
 
 
 def tasks(broker: str | None) -> dict[str, Any]:

@@ -19,12 +19,12 @@ API_PATHS = (
 )
 
 
-def _speaks_json(request: HttpRequest) -> bool:
+def speaks_json(request: HttpRequest) -> bool:
     return re.match(API_PATHS, request.path_info.lstrip("/")) is not None
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    if _speaks_json(request):
+    if speaks_json(request):
         return ApiError(404, "There is no such address.").response()
     return render(request, "404.html", status=404)
 
@@ -34,13 +34,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if _speaks_json(request):
+    if speaks_json(request):
         return ApiError(500, "Something broke here. It has been logged.").response()
     return render(request, "500.html", status=500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    if _speaks_json(request):
+    if speaks_json(request):
         return ApiError(403, "The CSRF token is missing or wrong.").response()
     return stock_csrf_failure(request, reason=reason)
 

@@ -1,7 +1,5 @@
 """Settings of the reference service. Everything that differs between places is an environment
-variable: ``DATABASE_URL``, ``REDIS_URL``, ``CELERY_BROKER_URL``, ``MEDIA_ROOT``, ``DEBUG``,
-``ALLOWED_HOSTS``, ``SECRET_KEY``, and the addresses of the services that the panels show (see
-the README)."""
+variable. The README has a list of them; ``DEPLOYMENT.md`` says which ones production needs."""
 
 import os
 from pathlib import Path
@@ -14,6 +12,19 @@ VAR_DIR = BASE_DIR / "var"
 DEBUG = environment.flag("DEBUG", default=True)
 SECRET_KEY = environment.secret_key(VAR_DIR / "secret_key")
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")  # empty with DEBUG: this machine only
+
+# Whether people come by HTTPS; else their cookies would go over the wire as they are.
+HTTPS = environment.flag("HTTPS", default=not DEBUG)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# For so long browsers refuse to come without it. Hard to take back: begin with little.
+SECURE_HSTS_SECONDS = environment.whole("HSTS_SECONDS", default=3600 if HTTPS else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = environment.flag("HSTS_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = environment.flag("HSTS_PRELOAD", default=False)
+# Behind a proxy that ends HTTPS; by choice, since without one anybody could send the header.
+SECURE_PROXY_SSL_HEADER = environment.header("PROXY_SSL_HEADER")
+CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")
+# Whoever watches over a process asks it directly.
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
 
 INSTALLED_APPS = [
     "onloop",
@@ -41,7 +52,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "workspace.requestid.middleware",
+    "onloop.middleware.RequestTimingMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -73,7 +87,11 @@ DATABASES = {
         os.environ.get("DATABASE_URL") or "sqlite:///var/workspace.sqlite3", BASE_DIR
     )
 }
-CHANNEL_LAYERS = {"default": environment.channel_layer(os.environ.get("REDIS_URL"))}
+REDIS_URL = os.environ.get("REDIS_URL")
+CHANNEL_LAYERS = {"default": environment.channel_layer(REDIS_URL)}
+CACHES = {"default": environment.cache(REDIS_URL)}
+# Read from Redis, where there is one, and written to the database as well: they outlive it.
+SESSION_ENGINE = f"django.contrib.sessions.backends.{'cached_db' if REDIS_URL else 'db'}"
 
 # Jobs run in this process; with a broker, in Celery's workers (see ``workspace/celery.py``).
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
@@ -138,7 +156,21 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = Path(os.environ.get("STATIC_ROOT") or VAR_DIR / "static")
+# With DEBUG they are served from where they lie. Without, as `collectstatic` has gathered them:
+# compressed, and under names with a hash of their content, which browsers keep for ever.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+# As above, also in tests, which Django runs with DEBUG off.
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
+# They are for this service's pages alone.
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
@@ -160,20 +192,33 @@ LOGGING = {
             "datefmt": "%H:%M:%S",
             "style": "{",
         },
+        "json": {"()": "workspace.logs.JsonLines"},
     },
+    "filters": {"request": {"()": "workspace.requestid.AddsRequestId"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
+            "formatter": environment.choice("LOG_FORMAT", ["line", "json"]),
+            "filters": ["request"],
         }
     },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Its own handlers would print every line twice; the root has the only one.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # The access log already has a line for each 404; here only what broke.
+        # uvicorn's own style would be a second one, and its access log a second line for each
+        # request: the first, of `onloop.request`, has a duration.
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": False},
+        # `onloop.request` already has a line for each 404; here only what broke.
         "django.request": {"level": "ERROR"},
         # A line for each request to another service, with its address, which may hold a key.
         "httpx": {"level": "WARNING"},
     },
 }
+
+if environment.flag("STOCK", default=False):
+    # The same on stock Django, to compare with; nothing else needs this.
+    from workspace import stock
+
+    stock.change(globals())

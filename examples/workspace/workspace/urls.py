@@ -1,7 +1,6 @@
 """All addresses of the service."""
 
 from django.contrib import admin
-from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path, re_path
 
 from catalogue.rest import router
@@ -26,7 +25,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("health/", include("onloop.health")),
     path("api/", include(router.urls)),
-    *staticfiles_urlpatterns(),  # with DEBUG only
     re_path(errors.API_PATHS, errors.unknown_address),
 ]
 
