@@ -30,6 +30,10 @@ class Worker:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def name(self) -> str:
+        return f"{self.queue}@localhost"
+
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
 
