@@ -35,7 +35,7 @@ from tests.redis import RedisServer
 from tests.servers import AsgiServer, AsgiServers, Serving
 
 LOOPS = ("asyncio", "uvloop")
-HTTP_TIMEOUT_S = 45
+HTTP_TIMEOUT_S = 90
 
 _databases = pytest.StashKey[TestDatabases]()
 _postgres = pytest.StashKey[PostgresServer]()

@@ -28,7 +28,7 @@ KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 APPLICATION_NAME = "onloop-tests"
 OBSERVER_NAME = "onloop-observer"
 CLEANER_NAME = "onloop-cleaner"
-LOCK_TIMEOUT_S = 2
+LOCK_TIMEOUT_S = 20
 
 
 class LeftBehind(AssertionError):

@@ -281,11 +281,11 @@ def test_closing_what_began_in_another_thread_raises_nothing(bare_loop, ended):
     async def main():
         coros.append(begin(wait, log))
         begun.set()
-        may_end.wait(20)
+        may_end.wait(90)
 
     thread = threading.Thread(target=bare_loop.run_until_complete, args=[main()])
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(90)
     if ended:
         may_end.set()
         thread.join()

@@ -46,7 +46,7 @@ def test_a_stopped_postgresql_leaves_neither_process_nor_folder():
     assert server.pid is not None
     process = psutil.Process(server.pid)
     server.stop()
-    process.wait(10)
+    process.wait(90)
     assert not server.folder.exists()
 
 
@@ -74,7 +74,7 @@ def test_postgresql_goes_when_the_run_that_started_it_is_ended_by(number):
         processes = [psutil.Process(int(keeper_pid)), psutil.Process(int(server_pid))]
         # A terminal sends Ctrl-C to the whole group.
         os.killpg(run.pid, number)
-    gone, alive = psutil.wait_procs(processes, timeout=20)
+    gone, alive = psutil.wait_procs(processes, timeout=90)
     assert (len(gone), alive) == (2, [])
     assert not Path(folder).exists()
 

@@ -72,7 +72,7 @@ def test_somebody_logs_in_on_a_server(db_clean, redis_server, tmp_path, server, 
     )
     running = start(Serving(server, env=env), tmp_path)
     try:
-        with httpx.Client(base_url=running.url, timeout=20) as http:
+        with httpx.Client(base_url=running.url, timeout=90) as http:
             token = http.get("/desk/token/").text
             form = {"username": "ann", "password": PASSWORD, "csrfmiddlewaretoken": token}
             assert http.post("/desk/sign-in/", data=form).text == "ann"

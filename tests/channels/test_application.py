@@ -97,8 +97,8 @@ def test_without_users_there_is_no_stack_for_them():
 
         async def main():
             socket = WebsocketCommunicator(application, "/a/", headers=headers)
-            print(await socket.connect(timeout=20))
-            await socket.disconnect(timeout=20)
+            print(await socket.connect(timeout=90))
+            await socket.disconnect(timeout=90)
 
         asyncio.run(main())
         """,

@@ -205,7 +205,7 @@ async def test_notifications_can_be_waited_for_in_session_mode(
             cursor.execute("LISTEN news")
         raw = connections[alias].connection
         assert isinstance(raw, LoopConnection)
-        return next(raw.notifies(timeout=10, stop_after=1)).payload
+        return next(raw.notifies(timeout=90, stop_after=1)).payload
 
     async with onloop.scope():
         task = asyncio.create_task(bridge.run(listen))

@@ -41,7 +41,7 @@ def serving(server, **limits):
 
 async def ping(server):
     async with httpx.AsyncClient() as client:
-        return (await client.get(server.url + "/ping/", timeout=20)).status_code
+        return (await client.get(server.url + "/ping/", timeout=90)).status_code
 
 
 async def run(server, databases, within_s=WITHIN_S):

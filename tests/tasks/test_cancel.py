@@ -13,7 +13,7 @@ from tests.project.library.models import Author
 
 
 async def row_when_over(result):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             row = await Job.objects.filter(pk=result.id, finished__isnull=False).afirst()
             if row is not None:

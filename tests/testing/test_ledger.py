@@ -225,7 +225,7 @@ class _Closing:
 
 
 async def test_what_was_there_before_is_no_leak(tmp_path):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         task = asyncio.create_task(asyncio.sleep(20))
         file = (tmp_path / "tmp-before").open("w")
         await asyncio.sleep(0)

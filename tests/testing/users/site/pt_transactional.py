@@ -87,7 +87,7 @@ async def test_the_ledger_has_nothing_to_complain_of(leak_ledger, transactional_
 
 async def test_a_live_server(live_server):
     await Author.objects.acreate(name="Ann")
-    async with httpx.AsyncClient(base_url=live_server.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=live_server.url, timeout=90) as http:
         assert (await http.get("/authors/")).json() == {"names": ["Ann"]}
         wanted = [http.get("/add/", params={"name": f"a {n}"}) for n in range(3)]
         wanted += [http.get("/add-sync/", params={"name": f"s {n}"}) for n in range(3)]
