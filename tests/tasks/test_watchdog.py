@@ -22,7 +22,11 @@ async def test_a_job_that_blocks_is_named(jobs, ended, settings_of_onloop, caplo
     await ended(await getattr(jobs, name).aenqueue(0.6))
     async with asyncio.timeout(90):
         while not (
-            said := [r.getMessage() for r in caplog.records if r.name == "onloop.watchdog"]
+            said := [
+                record.getMessage()
+                for record in caplog.records
+                if record.name == "onloop.watchdog" and "seconds)" in record.getMessage()
+            ]
         ):
             await asyncio.sleep(0.01)
     assert f"job tests.tasks.jobs.{name}" in said[0]
