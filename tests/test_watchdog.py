@@ -330,4 +330,5 @@ def test_a_fork_has_a_watchdog_of_its_own():
         ends.set()
         loop.join()
     assert os.waitstatus_to_exitcode(status) == 0
-    assert watchdog.stalls().count == 0
+    last = watchdog.stalls().last
+    assert last is None or last.function != "blocks"

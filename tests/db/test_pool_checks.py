@@ -91,7 +91,7 @@ async def test_checks_that_use_up_the_callers_time_end_in_a_time_out(
         raise ValueError
 
     monkeypatch.setattr(module, "_monotonic", lambda: now)
-    pooled = Pooled(max_size=3, timeout=90, check=slow)
+    pooled = Pooled(max_size=3, timeout=10, check=slow)
     await idle(pooled, 2)
     with pytest.raises(PoolTimeout, match="checking those that are idle took too long"):
         await bridge.run(pooled.get)
