@@ -15,6 +15,9 @@ from tests.cache.conftest import BACKEND, told
 from tests.project.urls import urlpatterns  # noqa: F401 - `project` serves them
 from tests.servers import Serving, start
 
+# Sessions are in Redis, or there and in a table like others.
+pytestmark = pytest.mark.only_on("postgresql")
+
 ENGINES = ["cache", "cached_db"]
 PASSWORD = "a password"
 

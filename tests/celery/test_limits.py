@@ -11,6 +11,9 @@ from tests.celery.gates import Gate
 from tests.celery.workers import APPLICATION_NAME, Worker
 from tests.project.library.models import Author
 
+# Limits and revocation are the worker's, whatever the database.
+pytestmark = pytest.mark.only_on("postgresql")
+
 
 def got(result):
     return result.get(timeout=DEADLINE_S)

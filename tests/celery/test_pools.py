@@ -10,6 +10,9 @@ from tests.celery.conftest import DEADLINE_S, Start, eventually, limited
 from tests.celery.gates import Gate
 from tests.project.library.models import Author
 
+# The pools are Celery's, whatever the database.
+pytestmark = pytest.mark.only_on("postgresql")
+
 POOLS = ["prefork", "threads", "solo"]
 
 

@@ -11,6 +11,9 @@ import pytest
 from tests.db.eventually import eventually
 from tests.servers import Serving
 
+# Nothing here asks the database.
+pytestmark = pytest.mark.only_on("postgresql")
+
 SITE = "tests.http.asgi:application"
 
 

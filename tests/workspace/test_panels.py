@@ -18,6 +18,9 @@ from tests.servers import AsgiServer
 from tests.workspace.conftest import HTTP_TIMEOUT_S, Starting
 from tests.workspace.upstreams import GOOD, HEADLINES, Services
 
+# Panels ask no database.
+pytestmark = pytest.mark.only_on("postgresql")
+
 LATE = r"It has not answered within \d+\.\d seconds\."
 BROKEN = "The connection to it broke off."
 OUT_OF_ORDER = "It is out of order (status 503)."

@@ -17,6 +17,9 @@ from tests.workspace.conftest import Starting
 from tests.workspace.test_panels import BROKEN
 from tests.workspace.upstreams import HEADLINES, Services
 
+# Panels ask no database.
+pytestmark = pytest.mark.only_on("postgresql")
+
 expect.set_options(timeout=DEADLINE_MS)
 
 OUT_OF_ORDER = "It is out of order (status 500)."

@@ -123,13 +123,13 @@ class TestFailing:
         await entered.wait()
         raise AssertionError
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_4_that_is_broken_off_in_a_block(self, transactional_db):
         async with transaction.atomic():
             await Author.objects.acreate(name="left behind")
             await asyncio.sleep(30)
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_5_that_is_broken_off_in_a_query(self, transactional_db):
         async with transaction.atomic():
             await Author.objects.acreate(name="left behind")
@@ -153,7 +153,7 @@ class TestOneLoop:
             await Author.objects.acreate(name="left behind")
             raise AssertionError
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_3_that_is_broken_off_in_a_block(self, transactional_db):
         if mark.name == "anyio":
             raise AssertionError  # its one task would go on with this test
