@@ -118,7 +118,8 @@ def test_a_schema_keeps_the_rows_that_belong_to_it(db_clean):
 
 
 @pytest.mark.only_on("postgresql")
-def test_a_transaction_left_open_is_reported_and_ended(db_clean):
+def test_a_transaction_left_open_is_reported_and_ended(db_clean, monkeypatch):
+    monkeypatch.setattr("tests.database.LOCK_TIMEOUT_S", 0.5)
     with db_clean.connect(application_name="culprit") as culprit:
         culprit.autocommit = False
         culprit.execute("SELECT count(*) FROM library_book")
