@@ -267,7 +267,7 @@ def test_the_spare_descriptor_of_uvloop_is_no_leak():
             writer.close()
 
     async def main():
-        async with LeakLedger(timeout_s=1):
+        async with LeakLedger():
             await speak()
         opened = []
         with pytest.raises(Leaked, match="/dev/null"):
