@@ -199,7 +199,7 @@ class _Cluster:
                 stderr=log,
                 user=self._user,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 # Over the socket in our own folder: on a port that somebody was quicker to
