@@ -94,7 +94,7 @@ test-processes: $(VENV)/.installed # these
 
 .PHONY: test-reliability-uvloop
 test-reliability-uvloop: $(VENV)/.installed ## faults and cancellations, on uvloop and PostgreSQL
-	$(PYTEST) --db=postgresql --loop=uvloop $(ARGS) tests/reliability $(NONE_IS_FINE)
+	$(PYTEST) --db=postgresql --loop=uvloop -m loop $(ARGS) tests/reliability $(NONE_IS_FINE)
 
 # Those that run on the loop which the option chooses; `runner` has all loops in any run.
 .PHONY: test-uvloop

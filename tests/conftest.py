@@ -35,7 +35,7 @@ from tests.redis import RedisServer
 from tests.servers import AsgiServer, AsgiServers, Serving
 
 LOOPS = ("asyncio", "uvloop")
-HTTP_TIMEOUT_S = 45
+HTTP_TIMEOUT_S = 90
 
 _databases = pytest.StashKey[TestDatabases]()
 _postgres = pytest.StashKey[PostgresServer]()
@@ -117,6 +117,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _runs_on_the_loop(item: pytest.Item) -> bool:
     info = getattr(item, "_fixtureinfo", None)
     fixtures = info.name2fixturedefs.values() if info is not None else ()
+    if "asgi_servers" in getattr(item, "fixturenames", ()):
+        return False  # the loop is the server's
     functions = [getattr(item, "obj", None), *(each.func for all_ in fixtures for each in all_)]
     return any(
         inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

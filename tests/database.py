@@ -28,7 +28,7 @@ KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 APPLICATION_NAME = "onloop-tests"
 OBSERVER_NAME = "onloop-observer"
 CLEANER_NAME = "onloop-cleaner"
-LOCK_TIMEOUT_S = 2
+LOCK_TIMEOUT_S = 20
 
 
 class LeftBehind(AssertionError):
@@ -133,14 +133,11 @@ class TestDatabases:
         """A connection that is kept: a fresh one takes 15 ms until its caches are filled."""
         kept = self._cleaners.get(alias)
         if kept is None or kept.closed:
-            kept = self._cleaners[alias] = self.connect(
-                alias,
-                application_name=CLEANER_NAME,
-                options=f"-c lock_timeout={LOCK_TIMEOUT_S}s",
-            )
+            kept = self._cleaners[alias] = self.connect(alias, application_name=CLEANER_NAME)
         return kept
 
     def _clean_by(self, connection: psycopg.Connection[Any], alias: str) -> None:
+        connection.execute(f"SET lock_timeout = {round(LOCK_TIMEOUT_S * 1000)}")
         if alias not in self._tables:
             rows = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"

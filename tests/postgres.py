@@ -43,7 +43,7 @@ CONFIGURATION = {
     "deadlock_timeout": "200ms",
     "timezone": "UTC",
 }
-STOP_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 90
 # Ways of PostgreSQL to shut down: roll back and end in order, or drop everything.
 SHUTDOWNS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
@@ -199,7 +199,7 @@ class _Cluster:
                 stderr=log,
                 user=self._user,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 # Over the socket in our own folder: on a port that somebody was quicker to

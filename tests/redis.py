@@ -23,7 +23,7 @@ from typing import Any
 from tests.installed import is_missing
 from tests.postgres import ROOT, ServerFailed
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 90
 SMALL = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--databases", "1")
 
 

@@ -21,8 +21,8 @@ from tests.postgres import ROOT, ServerFailed, free_port
 
 APPLICATION = "tests.project.asgi:application"
 # Against a server that hangs; a slow machine takes its time.
-START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 30
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 90
 # In pg_stat_activity this tells the server's connections from the tests' own.
 APPLICATION_NAME = "onloop-server"
 

@@ -281,11 +281,11 @@ def test_closing_what_began_in_another_thread_raises_nothing(bare_loop, ended):
     async def main():
         coros.append(begin(wait, log))
         begun.set()
-        may_end.wait(20)
+        may_end.wait(90)
 
     thread = threading.Thread(target=bare_loop.run_until_complete, args=[main()])
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(90)
     if ended:
         may_end.set()
         thread.join()
@@ -293,7 +293,7 @@ def test_closing_what_began_in_another_thread_raises_nothing(bare_loop, ended):
     may_end.set()
     thread.join()
     # The greenlets of a thread go as the system ends it, which is after `join` has returned.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while suspended_bridges() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert log == []

@@ -19,7 +19,7 @@ from tests import newproject
 from tests.postgres import ROOT, free_port
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
-TIMEOUT_S = 20
+TIMEOUT_S = 90
 
 URLS = """
 import asyncio

@@ -18,7 +18,7 @@ from onloop.waiting import FifoLock, pause
 from tests.loops import LOOPS, steps, until
 from tests.test_waiting import in_thread, spin_until
 
-LONG_S = 20
+LONG_S = 90
 
 
 async def queued(lock, function, *args):

@@ -12,7 +12,7 @@ from django.test import override_settings
 from onloop import bridge
 from tests.loops import until
 
-LONG_S = 20
+LONG_S = 90
 
 
 class Recording(hashers.BasePasswordHasher):

@@ -46,7 +46,7 @@ def test_a_stopped_postgresql_leaves_neither_process_nor_folder():
     assert server.pid is not None
     process = psutil.Process(server.pid)
     server.stop()
-    process.wait(10)
+    process.wait(90)
     assert not server.folder.exists()
 
 
@@ -74,7 +74,7 @@ def test_postgresql_goes_when_the_run_that_started_it_is_ended_by(number):
         processes = [psutil.Process(int(keeper_pid)), psutil.Process(int(server_pid))]
         # A terminal sends Ctrl-C to the whole group.
         os.killpg(run.pid, number)
-    gone, alive = psutil.wait_procs(processes, timeout=20)
+    gone, alive = psutil.wait_procs(processes, timeout=90)
     assert (len(gone), alive) == (2, [])
     assert not Path(folder).exists()
 
@@ -118,7 +118,8 @@ def test_a_schema_keeps_the_rows_that_belong_to_it(db_clean):
 
 
 @pytest.mark.only_on("postgresql")
-def test_a_transaction_left_open_is_reported_and_ended(db_clean):
+def test_a_transaction_left_open_is_reported_and_ended(db_clean, monkeypatch):
+    monkeypatch.setattr("tests.database.LOCK_TIMEOUT_S", 0.5)
     with db_clean.connect(application_name="culprit") as culprit:
         culprit.autocommit = False
         culprit.execute("SELECT count(*) FROM library_book")

@@ -11,7 +11,7 @@ from onloop.bridge import Shield
 from onloop.waiting import Waiter
 from tests.loops import steps
 
-LONG_S = 20
+LONG_S = 90
 
 
 class Door:

@@ -14,7 +14,7 @@ import pytest
 from tests import newproject
 from tests.postgres import free_port
 
-HTTP_TIMEOUT_S = 20
+HTTP_TIMEOUT_S = 90
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def address(project: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(15)
+        server.wait(90)
         assert "Traceback" not in (project / "server.log").read_text()
 
 

@@ -15,7 +15,7 @@ from onloop.errors import BridgeRequired
 from onloop.waiting import Waiter, pause
 from tests.loops import steps, suspended_bridges, until, wait_for_thread
 
-LONG_S = 20
+LONG_S = 90
 
 
 def wait(waiters, timeout_s=LONG_S):

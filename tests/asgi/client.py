@@ -16,7 +16,7 @@ from typing import Any
 Message = Mapping[str, Any]
 Headers = Iterable[tuple[str, str]]
 
-DEADLINE_S = 45
+DEADLINE_S = 90
 
 
 class Exchange:

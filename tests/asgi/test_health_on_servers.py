@@ -106,9 +106,9 @@ def test_a_server_that_is_told_to_end_is_no_longer_ready(database, tmp_path, nam
             assert next(parts) == "open"
             until(lambda: _is_ready(server.url), "its start")
             server.process.terminate()
-            until(lambda: not _is_ready(server.url), "its end")
+            # Twice: a server that is slow for once is not at its end.
+            until(lambda: not _is_ready(server.url) and not _is_ready(server.url), "its end")
             assert server.process.poll() is None
-            assert not _is_ready(server.url)
         server.process.wait(HTTP_TIMEOUT_S)
     finally:
         if server.process.poll() is None:

@@ -138,7 +138,9 @@ async def test_pools_are_told(project):
 
 async def test_hosts_that_fail_are_told_until_they_answer(project):
     upstream = Upstream().start()
-    project.configure(ONLOOP={"HTTP": {"RETRIES": 0, "CIRCUIT_FAILURES": 2}})
+    project.configure(
+        ONLOOP={"HTTP": {"RETRIES": 0, "CIRCUIT_FAILURES": 2, "CIRCUIT_RESET": 600}}
+    )
     try:
         for failures, is_open in ((1, False), (2, True)):
             await http.client().get(f"{upstream.url}/status/500")

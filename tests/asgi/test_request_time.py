@@ -15,6 +15,9 @@ from tests.asgi.client import DEADLINE_S
 from tests.loops import steps
 from tests.project.library.models import Author
 
+# On a busy machine a short time may be over before the view is entered.
+TIMES_S = 0.05, 3, 40
+
 seen: list[object] = []
 released = threading.Event()
 
@@ -36,6 +39,7 @@ async def waits(request):
 
 
 async def swallows(request):
+    seen.append("entered")
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -88,7 +92,11 @@ urlpatterns = [
 @pytest.mark.parametrize("path", ["waits", "must-be-quick"])
 async def test_a_request_that_takes_too_long_is_cancelled_and_503(limited, caplog, path):
     project = limited(REQUEST_TIMEOUT=0.05 if path == "waits" else 60)
-    answer = await project.get(f"/{path}/")
+    for _ in range(20):  # on a busy machine the time is over before the view is entered
+        caplog.clear()
+        answer = await project.get(f"/{path}/")
+        if seen:
+            break
     assert (answer.status, answer.text) == (503, "Service Unavailable")
     assert answer.headers("retry-after") == ["1"]
     assert seen == ["entered", "ended"]
@@ -99,7 +107,10 @@ async def test_a_request_that_takes_too_long_is_cancelled_and_503(limited, caplo
 
 
 async def test_a_view_that_answers_all_the_same_is_heard(limited):
-    answer = await limited(REQUEST_TIMEOUT=0.05).get("/swallows/")
+    for timeout_s in TIMES_S:
+        answer = await limited(REQUEST_TIMEOUT=timeout_s).get("/swallows/")
+        if seen:
+            break
     assert (answer.status, answer.text) == (200, "in the end")
     assert answer.cancelling_afterwards == 0
 
@@ -115,11 +126,15 @@ async def test_a_stream_may_go_on(limited):
 
 
 async def test_the_answer_waits_for_the_thread(limited):
-    exchange = limited(REQUEST_TIMEOUT=0.05).get("/waits-in-thread/").start()
-    async with asyncio.timeout(DEADLINE_S):
-        while not exchange.task.cancelling():
-            await asyncio.sleep(0.01)
-    await steps()
+    for timeout_s in TIMES_S:
+        exchange = limited(REQUEST_TIMEOUT=timeout_s).get("/waits-in-thread/").start()
+        async with asyncio.timeout(DEADLINE_S):
+            while not exchange.task.done() and not exchange.task.cancelling():
+                await asyncio.sleep(0.01)
+        await steps()
+        if seen:
+            break
+        await exchange
     assert exchange.messages == []
     released.set()
     assert (await exchange).status == 503
@@ -127,8 +142,11 @@ async def test_the_answer_waits_for_the_thread(limited):
 
 
 async def test_what_was_committed_before_stays(limited):
-    answer = await limited(REQUEST_TIMEOUT=0.2).get("/works-then-waits/")
-    assert answer.status == 503
+    for timeout_s in TIMES_S:
+        answer = await limited(REQUEST_TIMEOUT=timeout_s).get("/works-then-waits/")
+        assert answer.status == 503
+        if await Author.objects.aexists():
+            break
     assert await Author.objects.acount() == 1
 
 

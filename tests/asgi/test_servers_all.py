@@ -15,6 +15,9 @@ from tests.conftest import HTTP_TIMEOUT_S
 from tests.project.library.models import Author, Book
 from tests.servers import Serving, start
 
+# About the servers; the database behind them is tested on one of them.
+pytestmark = pytest.mark.only_on("postgresql")
+
 SERVERS = [
     Serving("uvicorn"),
     Serving("uvicorn", "uvloop"),

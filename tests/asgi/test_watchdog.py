@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 import threading
 import time
 
@@ -20,6 +21,7 @@ from onloop.testing import LeakLedger
 from tests.asgi.client import Lifespan
 from tests.db.eventually import eventually
 from tests.project.library.models import Author
+from tests.stalls import only_of, without_stops
 
 STALL_MS = 100
 # How long something blocks that is to be named, however busy the machine is.
@@ -165,14 +167,14 @@ def in_thread(name):
 async def test_a_view_that_blocks_is_named(project, lines, url, code, cure):
     project.configure(ONLOOP={"SYNC_VIEWS": "loop", "STALL_MS": STALL_MS})
     assert (await project.get(url)).text == "done"
-    (line,) = await lines()
-    assert line.startswith(at(code))
+    line = only_of(await lines(), at(code))
     assert "blocked in time.sleep(BLOCK_S)." in line
     assert f"Request: GET {url}. Cure: " in line
     assert cure in line
     assert (ASYNC in line) == (cure == ASYNC)
-    last = watchdog.stalls().last
-    assert (last.file, last.request) == (__file__, f"GET {url}")
+    if watchdog.stalls().count == 1:  # else the process was stopped somewhere, too
+        last = watchdog.stalls().last
+        assert (last.file, last.request) == (__file__, f"GET {url}")
 
 
 async def test_the_cure_of_a_view_is_one(project, lines):
@@ -180,7 +182,7 @@ async def test_the_cure_of_a_view_is_one(project, lines):
         ONLOOP={"SYNC_VIEWS": "loop", "STALL_MS": 400, "IN_THREAD": [f"{__name__}.blocks"]}
     )
     await project.get("/blocks/")
-    assert await lines() == []
+    assert without_stops(await lines()) == []
 
 
 @pytest.mark.parametrize(
@@ -199,10 +201,8 @@ async def test_a_middleware_that_blocks_is_named(
         MIDDLEWARE=settings_with(f"{__name__}.{middleware}"), ONLOOP={"STALL_MS": STALL_MS}
     )
     assert (await project.get("/quick/")).text == "quick"
-    (line,) = await lines()
-    expected = at(code) if code else f"{__file__}:"
-    assert line.startswith(expected)
-    assert f"in {middleware}." in line
+    line = only_of(await lines(), f"in {middleware}.")
+    assert line.startswith(at(code) if code else f"{__file__}:")
     assert "Request: GET /quick/. Cure: " in line
     assert cure in line
     assert (ASYNC in line) == (cure == ASYNC)
@@ -211,15 +211,14 @@ async def test_a_middleware_that_blocks_is_named(
 async def test_a_task_of_a_view_that_blocks_is_named(project, lines):
     project.configure(ONLOOP={"STALL_MS": STALL_MS})
     await project.get("/task/")
-    (line,) = await lines()
-    assert line.startswith(at(asynchronous))
+    assert only_of(await lines(), at(asynchronous))
 
 
 async def test_a_path_cannot_write_lines_into_the_log(project, lines):
     project.configure(ONLOOP={"STALL_MS": STALL_MS})
     project.configure(MIDDLEWARE=[f"{__name__}.BlockingClass"])
     await project.get("/no\nthing/" + "a" * 500)
-    (line,) = [line for line in await lines() if "held" in line]
+    line = only_of(await lines(), "in BlockingClass.")
     assert "\n" not in line
     assert r"GET /no\nthing/aaa" in line
     assert len(line) < 1000
@@ -229,7 +228,7 @@ async def test_a_sync_view_in_its_thread_is_not_named(project, lines):
     project.configure(ONLOOP={"STALL_MS": 400})
     assert (await project.get("/blocks/")).text == "done"
     assert threads()
-    assert await lines() == []
+    assert without_stops(await lines()) == []
 
 
 async def test_a_query_that_waits_is_not_named(project, lines):
@@ -238,7 +237,7 @@ async def test_a_query_that_waits_is_not_named(project, lines):
     await Author.objects.acreate(name="A. Loop")
     first, second = project.get("/holds/").start(), project.get("/waits/").start()
     assert [(await first).text, (await second).text] == ["done", "done"]
-    assert await lines() == []
+    assert without_stops(await lines()) == []
 
 
 async def test_switched_off_nothing_is_named(project, lines):
@@ -252,11 +251,12 @@ async def test_a_place_is_named_once_a_minute_and_the_rest_counted(project, line
     project.configure(ONLOOP={"STALL_MS": STALL_MS})
     for _ in range(3):
         await project.get("/asynchronous/")
-    assert (len(await lines()), watchdog.stalls().count) == (1, 3)
+    assert only_of(await lines(), at(asynchronous))
+    assert watchdog.stalls().count >= 3
     monkeypatch.setattr(watchdog, "QUIET_S", 0)  # the minute is over
     await project.get("/asynchronous/")
-    _, line = await lines()
-    assert line.endswith("It did so 2 more times since it was last named.")
+    _, line = [line for line in await lines() if at(asynchronous) in line]
+    assert re.search(r"It did so [2-9] more times since it was last named\.$", line)
 
 
 async def test_requests_leave_no_thread(project, tmp_path):
@@ -279,8 +279,7 @@ async def test_a_lifespan_is_watched_until_it_ends(project, monkeypatch, lines):
     time.sleep(BLOCK_S + 2 * watchdog.MAX_LOOK_S)
     monkeypatch.setattr(watchdog, "LINGER_S", 60)  # it does not linger now
     await lifespan.shutdown()
-    (line,) = await lines()
-    assert "Request: none that is known." in line
+    assert only_of(await lines(), "Request: none that is known.")
 
 
 async def test_a_request_ends_the_rest_of_a_process_that_waits_for_one(
@@ -294,8 +293,7 @@ async def test_a_request_ends_the_rest_of_a_process_that_waits_for_one(
     await eventually(lambda: watch.due > time.monotonic() + 0.5, "the rest")
     await project.get("/asynchronous/")
     await lifespan.shutdown()
-    (line,) = await lines()
-    assert line.startswith(at(asynchronous))
+    assert only_of(await lines(), at(asynchronous))
 
 
 async def test_the_leak_ledger_does_not_take_it_for_a_leak(project, fresh_watchdog, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 
 import pytest
@@ -81,7 +82,7 @@ async def test_a_connection_that_was_cut_while_idle_is_replaced(configure, proxy
 
 async def test_silence_ends_in_a_time_out(configure, proxy):
     cache = configure(f"redis://127.0.0.1:{proxy.port}", OPTIONS=QUICK)
-    await cache.aset("a", 1)
+    await eventually_works(cache)
     proxy.black_hole("both")
     found = await in_time(
         asyncio.gather(*(cache.aget("a") for _ in range(30)), return_exceptions=True)
@@ -109,13 +110,15 @@ async def test_the_default_time_outs_are_finite(cache, configure):
 
 async def test_a_loop_that_was_held_blames_nobody(configure, redis_server):
     """The answer is there in time; the loop looks late."""
-    cache = configure(redis_server.url, OPTIONS={**QUICK, "socket_timeout": 0.05})
+    cache = configure(redis_server.url, OPTIONS=QUICK)
     await in_time(eventually_works(cache))
     (lane,) = lanes()
     asked = asyncio.create_task(cache.aget("a"))
     while lane.load == 0:
         await asyncio.sleep(0)
-    time.sleep(0.2)  # code that holds the loop
+    # Code that holds the loop, until the answer is there and longer than a time-out.
+    assert select.select([lane._writer.get_extra_info("socket")], [], [], DEADLINE_S)[0]
+    time.sleep(QUICK["socket_timeout"] + 0.1)
     assert await in_time(asked) == 1
     assert lane in lanes()
 

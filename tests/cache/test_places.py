@@ -192,7 +192,7 @@ async def test_a_cancelled_task_goes_on_without_its_thread(db_clean):
     class Waits(blocking.Blocking):
         def get(self, key, default=None, version=None):
             begun.set()
-            go.wait(20)
+            go.wait(90)
             return super().get(key, default, version)
 
     with override_settings(CACHES={"default": {"BACKEND": f"{OURS}.Blocking"}}):

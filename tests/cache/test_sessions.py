@@ -15,6 +15,9 @@ from tests.cache.conftest import BACKEND, told
 from tests.project.urls import urlpatterns  # noqa: F401 - `project` serves them
 from tests.servers import Serving, start
 
+# Sessions are in Redis, or there and in a table like others.
+pytestmark = pytest.mark.only_on("postgresql")
+
 ENGINES = ["cache", "cached_db"]
 PASSWORD = "a password"
 
@@ -72,7 +75,7 @@ def test_somebody_logs_in_on_a_server(db_clean, redis_server, tmp_path, server, 
     )
     running = start(Serving(server, env=env), tmp_path)
     try:
-        with httpx.Client(base_url=running.url, timeout=20) as http:
+        with httpx.Client(base_url=running.url, timeout=90) as http:
             token = http.get("/desk/token/").text
             form = {"username": "ann", "password": PASSWORD, "csrfmiddlewaretoken": token}
             assert http.post("/desk/sign-in/", data=form).text == "ann"

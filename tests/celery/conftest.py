@@ -20,7 +20,7 @@ from tests.database import TestDatabases
 from tests.redis import RedisServer
 
 # However busy the machine is; what is tested never depends on it.
-DEADLINE_S = 45
+DEADLINE_S = 90
 
 Start = Callable[..., Worker]
 
@@ -138,6 +138,19 @@ def _new_gate(broker: str) -> Iterator[Gate]:
     yield gate
     gate.open()
     server.close()
+
+
+def limited(worker: Worker, task: Any, gate: Gate, limit: str, waits: str) -> Any:
+    """The result of a task whose `limit` came when it was where it notes `waits`.
+
+    It is sent with a short limit, and with longer ones if that came before.
+    """
+    for seconds in (1, 10, 40):
+        result = worker.send(task, str(gate), **{limit: seconds})
+        result.get(timeout=DEADLINE_S, propagate=False)
+        if gate.noted(waits):
+            break
+    return result
 
 
 def eventually(true: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ import redis.asyncio
 from tests.celery.app import URL
 
 LOOK_S = 0.02
-DEADLINE_S = 45
+DEADLINE_S = 90
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 

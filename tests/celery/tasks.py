@@ -166,8 +166,8 @@ async def retry_by_itself(gate):
 
 @shared_task
 async def until_soft_limit(gate):
-    await note(gate, "begun")
     try:
+        await note(gate, "waits")
         await asyncio.gather(asyncio.sleep(600), asyncio.sleep(600))
     except SoftTimeLimitExceeded:
         async with transaction.atomic():  # there is time to clean up

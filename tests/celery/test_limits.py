@@ -6,10 +6,13 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
 from tests.celery import tasks
-from tests.celery.conftest import DEADLINE_S, Start, eventually
+from tests.celery.conftest import DEADLINE_S, Start, eventually, limited
 from tests.celery.gates import Gate
 from tests.celery.workers import APPLICATION_NAME, Worker
 from tests.project.library.models import Author
+
+# Limits and revocation are the worker's, whatever the database.
+pytestmark = pytest.mark.only_on("postgresql")
 
 
 def got(result):
@@ -17,7 +20,7 @@ def got(result):
 
 
 def test_the_soft_limit_is_raised_where_the_task_waits(worker: Worker, gate: Gate) -> None:
-    result = worker.send(tasks.until_soft_limit, str(gate), soft_time_limit=1)
+    result = limited(worker, tasks.until_soft_limit, gate, "soft_time_limit", "waits")
     assert got(result) == "cleaned"
     assert Author.objects.filter(name=f"cleaned {gate}").exists()
 
@@ -48,7 +51,7 @@ def test_a_query_is_stopped_at_the_server(
 
 
 def test_the_hard_limit_cancels_and_rolls_back(worker: Worker, gate: Gate) -> None:
-    result = worker.send(tasks.rolls_back_slowly, str(gate), time_limit=1)
+    result = limited(worker, tasks.rolls_back_slowly, gate, "time_limit", "ended")
     with pytest.raises(TimeLimitExceeded):
         got(result)
     assert gate.noted("ended") == 1

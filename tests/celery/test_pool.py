@@ -60,7 +60,7 @@ def apply(pool, target, *args):
 
 def test_what_is_no_task_runs_in_a_thread(pool: TaskPool) -> None:
     told, _ = apply(pool, lambda: threading.current_thread().name)
-    assert told.over.wait(20)
+    assert told.over.wait(90)
     assert told.told[0] == "accepted"
     assert told.told[1].startswith("onloop-celery-task")
 
@@ -71,7 +71,7 @@ def test_an_error_around_a_task_is_told(pool: TaskPool, error: BaseException) ->
         raise error
 
     told, _ = apply(pool, fail)
-    assert told.over.wait(20)
+    assert told.over.wait(90)
     exception = getattr(told.told[1], "exc", told.told[1])
     assert "it failed" in repr(exception) or "SystemExit(1)" in repr(exception)
 
@@ -81,7 +81,7 @@ def test_a_task_is_traced_on_the_loop(pool: TaskPool) -> None:
     told, _ = apply(
         pool, trace_task_ret, add.name, "an id", {"id": "an id"}, ((1, 2), {}, {}), None, None
     )
-    assert told.over.wait(20)
+    assert told.over.wait(90)
     assert isinstance(told.told[1], tuple), repr(told.told[1].exc)
     assert told.told[1][:2] == (0, "3")
 
@@ -92,17 +92,17 @@ def test_it_grows_and_shrinks(pool: TaskPool) -> None:
 
     def work():
         counts.release()
-        assert go.wait(20)
+        assert go.wait(90)
 
     all_told = [apply(pool, work)[0] for _ in range(5)]
-    assert all(counts.acquire(timeout=20) for _ in range(2))
+    assert all(counts.acquire(timeout=90) for _ in range(2))
     assert pool.info["running"] == 2
     assert pool.num_processes == 2
     pool.grow(2)
-    assert all(counts.acquire(timeout=20) for _ in range(2))
+    assert all(counts.acquire(timeout=90) for _ in range(2))
     pool.shrink(3)
     go.set()
-    assert all(told.over.wait(20) for told in all_told)
+    assert all(told.over.wait(90) for told in all_told)
     assert (pool.num_processes, pool.info["waiting"]) == (1, 0)
 
 
@@ -110,16 +110,16 @@ def test_jobs_that_have_not_begun_are_dropped(pool: TaskPool) -> None:
     go = threading.Event()
 
     def work():
-        assert go.wait(20)
+        assert go.wait(90)
 
     first = [apply(pool, work)[0] for _ in range(2)]
     second = [apply(pool, work)[0] for _ in range(3)]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while pool.info["waiting"] < 3:
         assert time.monotonic() < deadline
     pool.flush()
     go.set()
-    assert all(told.over.wait(20) for told in first)
+    assert all(told.over.wait(90) for told in first)
     pool.stop()
     assert [told.told for told in second] == [[]] * 3
 

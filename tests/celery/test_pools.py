@@ -6,9 +6,12 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
 from tests.celery import tasks
-from tests.celery.conftest import DEADLINE_S, Start, eventually
+from tests.celery.conftest import DEADLINE_S, Start, eventually, limited
 from tests.celery.gates import Gate
 from tests.project.library.models import Author
+
+# The pools are Celery's, whatever the database.
+pytestmark = pytest.mark.only_on("postgresql")
 
 POOLS = ["prefork", "threads", "solo"]
 
@@ -55,7 +58,8 @@ def test_a_slot_has_one_task_at_a_time(pool: str, worker_of: Start, gate: Gate) 
 
 def test_the_soft_limit_in_a_prefork_worker(worker_of: Start, gate: Gate) -> None:
     worker = worker_of("prefork", 2)
-    assert got(worker.send(tasks.until_soft_limit, str(gate), soft_time_limit=1)) == "cleaned"
+    result = limited(worker, tasks.until_soft_limit, gate, "soft_time_limit", "waits")
+    assert got(result) == "cleaned"
     assert Author.objects.filter(name=f"cleaned {gate}").exists()
     with pytest.raises(SoftTimeLimitExceeded):
         got(worker.send(tasks.ignore_soft_limit, str(gate), soft_time_limit=1))

@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.postgres import ROOT, ServerFailed
 
-START_TIMEOUT_S = 40
-STOP_TIMEOUT_S = 30
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 90
 # In pg_stat_activity this tells the workers' connections from the tests' own.
 APPLICATION_NAME = "onloop-worker"
 

@@ -13,7 +13,7 @@ from tests.database import TestDatabases
 from tests.db.conftest import extra_alias  # noqa: F401 - a fixture
 
 # However busy the machine is; what is tested never depends on it.
-DEADLINE_S = 45
+DEADLINE_S = 90
 
 Open = Callable[..., Awaitable["Socket"]]
 

@@ -242,7 +242,6 @@ async def test_a_consumer_that_takes_no_message(db_clean, noted):
     with setting(CONSUMER_TIMEOUT=0.3, CLOSE_TIMEOUT=0.2):
         async with Played(limited(Sleeps)) as server:
             server.say("sleep")
-            await server.until_sent("websocket.send")
             await closed_with(server, 1013)
     assert (noted("stuck"), noted("cancelled")) == (1, 1)
     assert not await Author.objects.aexists()

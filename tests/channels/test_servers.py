@@ -99,6 +99,12 @@ async def test_a_sync_consumer_answers_from_a_thread(asgi_server, book):
         assert await ask(socket, "add", name="B. Loop") == 2
 
 
+def by_us(process):
+    """Its threads, but for those that come and go as the machine decides."""
+    comes_and_goes = ("onloop-watchdog", "onloop-sqlite")
+    return sorted(name for name in process["threads"] if not name.startswith(comes_and_goes))
+
+
 @served_by(*SERVERS)
 async def test_two_hundred_messages_on_twenty_sockets_start_no_thread(asgi_server, book):
     async def talk(socket):
@@ -110,10 +116,8 @@ async def test_two_hundred_messages_on_twenty_sockets_start_no_thread(asgi_serve
         before = await ask(sockets[0], "process")
         await asyncio.gather(*map(talk, sockets))
         after = await ask(sockets[0], "process")
-    watched = {"onloop-watchdog"}
     assert after["pid"] == before["pid"]
-    assert set(after["threads"]) - watched == set(before["threads"]) - watched
-    assert len(after["threads"]) <= len(before["threads"]) + 1
+    assert by_us(after) == by_us(before)
 
 
 @served_by(*SERVERS)

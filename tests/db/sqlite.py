@@ -90,7 +90,7 @@ class Probe:
             self.in_worker += 1
             self.threads.add(threading.current_thread().name)
             self.entered.set()
-            assert self._go.wait(20)
+            assert self._go.wait(90)
         return value
 
     def hold(self) -> None:

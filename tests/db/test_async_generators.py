@@ -253,7 +253,7 @@ async def test_a_sync_generator_that_is_collected_in_a_thread_does_not_wait_ther
 
         thread = threading.Thread(target=collect)
         thread.start()
-        thread.join(10)
+        thread.join(90)
         assert not connection.in_atomic_block
         assert await anames() == []
     await assert_all_back()

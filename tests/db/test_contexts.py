@@ -291,7 +291,7 @@ async def test_a_cancelled_hop_leaves_the_callers_own_block_as_it_was() -> None:
     def work() -> None:
         with transaction.atomic():
             begun.set()
-            go_on.wait(10)
+            go_on.wait(90)
 
     async with transaction.atomic():
         await make("Ann")
@@ -345,7 +345,7 @@ async def test_a_thread_started_by_hand_has_connections_of_its_own(inside: bool)
         # From Python 3.14 on a thread may inherit the context: here it is to get none.
         thread = threading.Thread(target=contextvars.Context().run, args=(work,))
         thread.start()
-        thread.join(10)
+        thread.join(90)
 
     if inside:
         async with transaction.atomic():

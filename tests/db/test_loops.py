@@ -53,7 +53,7 @@ def test_each_loop_has_a_pool_of_its_own() -> None:
     async def work() -> None:
         await anames()
         found.extend(pools.pools_of(asyncio.get_running_loop()))
-        meet.wait(10)
+        meet.wait(90)
 
     threads = [threading.Thread(target=asyncio.run, args=[work()]) for _ in range(2)]
     for thread in threads:
@@ -137,7 +137,7 @@ async def test_threads_that_ask_for_a_pool_at_the_same_time_get_the_same_one() -
         return pooled.pool, pooled.driver.open
 
     def ask() -> Any:
-        start.wait(10)
+        start.wait(90)
         return pools.pool_for(loop, "made up", "name", make)
 
     found = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(4)))

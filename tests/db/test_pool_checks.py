@@ -72,12 +72,12 @@ async def test_a_suspect_is_asked_in_the_users_way() -> None:
 
 async def test_checks_get_what_is_left_of_the_callers_time() -> None:
     given: list[float] = []
-    pooled = Pooled(max_size=3, timeout=3)
+    pooled = Pooled(max_size=3, timeout=90)
     pooled.driver.prepare = lambda connection, timeout_s: given.append(timeout_s)  # type: ignore[method-assign]
     await idle(pooled, 1)
     pooled.pool.suspect()
     pooled.put(await pooled.aget())
-    assert 0 < given[0] <= 1.5  # the other half is for another connection
+    assert 0 < given[0] <= 45  # the other half is for another connection
 
 
 async def test_checks_that_use_up_the_callers_time_end_in_a_time_out(

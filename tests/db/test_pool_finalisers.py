@@ -85,7 +85,7 @@ async def test_collections_at_every_step_lose_nothing() -> None:
 
 
 def test_threads_that_give_back_while_the_guard_is_held_are_not_lost() -> None:
-    pooled = Pooled(max_size=8, timeout=20)
+    pooled = Pooled(max_size=8, timeout=90)
     stop = threading.Event()
 
     def look() -> None:

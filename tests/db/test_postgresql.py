@@ -71,7 +71,7 @@ async def test_ten_gathered_queries_in_one_block_are_one_back_end_and_one_at_a_t
 async def test_a_statement_timeout_of_the_server_leaves_the_connection_usable(
     gate: Gate, extra_alias: Callable[..., str]
 ) -> None:
-    alias = extra_alias("timed", OPTIONS={"options": "-c statement_timeout=50"})
+    alias = extra_alias("timed", OPTIONS={"options": "-c statement_timeout=500"})
     pid = await abackend_pid(alias)
     with pytest.raises(OperationalError, match="statement timeout"):
         await afetch(gate.sql, alias=alias)
@@ -205,7 +205,7 @@ async def test_notifications_can_be_waited_for_in_session_mode(
             cursor.execute("LISTEN news")
         raw = connections[alias].connection
         assert isinstance(raw, LoopConnection)
-        return next(raw.notifies(timeout=10, stop_after=1)).payload
+        return next(raw.notifies(timeout=90, stop_after=1)).payload
 
     async with onloop.scope():
         task = asyncio.create_task(bridge.run(listen))

@@ -160,7 +160,7 @@ async def test_notifications_are_heard_on_a_cursor_that_stays_open() -> None:
     def listen() -> str:
         with connection.cursor() as cursor:
             cursor.execute("LISTEN news")
-            return next(raw().notifies(timeout=10, stop_after=1)).payload
+            return next(raw().notifies(timeout=90, stop_after=1)).payload
 
     async with onloop.scope():
         task = asyncio.create_task(bridge.run(listen))

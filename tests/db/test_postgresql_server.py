@@ -120,11 +120,11 @@ async def test_a_session_that_the_server_ends_in_a_block_is_an_error_and_no_comm
 async def test_timeouts_of_the_settings_hold_for_each_connection(
     extra_alias: Callable[..., str],
 ) -> None:
-    options = "-c statement_timeout=4000 -c lock_timeout=3000"
+    options = "-c statement_timeout=40000 -c lock_timeout=30000"
     alias = extra_alias("timed", OPTIONS={"options": options, "pool": {"max_size": 1}})
     for _ in range(2):
-        assert await afetch("SHOW statement_timeout", alias=alias) == "4s"
-        assert await afetch("SHOW lock_timeout", alias=alias) == "3s"
+        assert await afetch("SHOW statement_timeout", alias=alias) == "40s"
+        assert await afetch("SHOW lock_timeout", alias=alias) == "30s"
         async with transaction.atomic(using=alias):
             await afetch("SET LOCAL statement_timeout = 0", alias=alias)
 

@@ -233,7 +233,7 @@ def test_a_child_process_has_worker_threads_of_its_own() -> None:
         "os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], timeout=30, check=False
+        [sys.executable, "-W", "ignore", "-c", program], timeout=90, check=False
     )
     assert done.returncode == 0
 

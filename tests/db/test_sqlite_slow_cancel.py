@@ -91,7 +91,7 @@ async def test_a_task_that_is_cancelled_in_the_queue_for_a_thread_ends_at_once(
     probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "STOP_S", math.inf)
-    async with inline_ms(0), asyncio.timeout(20):
+    async with inline_ms(0), asyncio.timeout(90):
         probe.hold()
         running = [asyncio.create_task(rows_of(f"{HELD} + {n}")) for n in range(worker.WORKERS)]
         await eventually(lambda: probe.in_worker == worker.WORKERS)

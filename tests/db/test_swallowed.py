@@ -258,7 +258,7 @@ async def test_a_time_out_around_a_thread_of_a_block_loses_nothing(hop: Any) -> 
 
     def work() -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(90)
         make_books("thread")
         done.set()
 

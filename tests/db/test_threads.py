@@ -128,7 +128,7 @@ async def test_a_thread_that_outlives_its_block_is_told_so() -> None:
     over = threading.Event()
 
     def late() -> list[str]:
-        over.wait(10)
+        over.wait(90)
         return names()
 
     async with transaction.atomic():
@@ -185,7 +185,7 @@ async def test_threads_that_are_gathered_share_no_back_end() -> None:
 
     def work() -> int:
         pid = backend_pid()
-        meet.wait(10)
+        meet.wait(90)
         return pid
 
     pids = await asyncio.gather(*(asyncio.to_thread(stock(work)) for _ in range(4)))
@@ -266,7 +266,7 @@ async def test_a_thread_that_keeps_a_lent_scope_beyond_its_end_gives_everything_
             block.__enter__()
             Author.objects.create(name="Ann")
             lent.set()
-            ended.wait(10)
+            ended.wait(90)
 
     async with onloop.scope() as scope:
         task = asyncio.create_task(asyncio.to_thread(work, scope))
@@ -330,7 +330,7 @@ async def test_who_stops_waiting_for_a_thread_does_not_get_into_its_transaction(
         with transaction.atomic():
             Author.objects.create(name="not yet there")
             loop.call_soon_threadsafe(caller.cancel)
-            go_on.wait(10)
+            go_on.wait(90)
 
     try:
         with pytest.raises(asyncio.CancelledError):

@@ -164,7 +164,7 @@ async def gathered():
 
 
 async def in_a_group():
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         task = asyncio.create_task(get())
         return await task
 

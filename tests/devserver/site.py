@@ -16,7 +16,7 @@ import httpx
 from tests import newproject
 from tests.postgres import free_port
 
-TIMEOUT_S = 20
+TIMEOUT_S = 90
 
 URLS = """
 import asyncio

@@ -21,7 +21,7 @@ class Slow(ContentFile):
         self.threads.add(threading.get_ident())
         yield b"xx"
         self.under_way.set()
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(90)
         if self.error is not None:
             raise self.error
         yield b"xx"

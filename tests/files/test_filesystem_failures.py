@@ -113,7 +113,7 @@ def test_a_save_that_is_cancelled_at_its_very_end_is_taken_back(runner, disk, ro
 
         def _ensure_location_group_id(self, full_path):
             self.under_way.set()
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(90)
 
     async def main():
         saving = asyncio.create_task(asave(Late(root), "a", ContentFile(b"x")))

@@ -45,7 +45,7 @@ class Noting(io.FileIO):
         self.threads.add(threading.get_ident())
         self.reads += 1
         self._reading = True
-        assert self.may_read.wait(20)
+        assert self.may_read.wait(90)
         self._reading = False
         return super().read(size)
 

@@ -26,7 +26,7 @@ class Call:
     def __call__(self):
         self.thread = threading.get_ident()
         self.begun.set()
-        assert self.may_end.wait(20)
+        assert self.may_end.wait(90)
         self.ended.set()
         if isinstance(self.result, Exception):
             raise self.result
@@ -289,7 +289,7 @@ def test_a_coroutine_that_is_closed_leaves_its_call_to_the_thread(bare_loop):
 
     bare_loop.run_until_complete(main())
     call.may_end.set()
-    assert undone.wait(20)
+    assert undone.wait(90)
 
 
 def test_many_calls_share_few_threads(runner):

@@ -220,7 +220,7 @@ def test_a_write_that_is_cancelled_leaves_no_file(runner, folder, monkeypatch, t
 
     def slow(self, chunks):
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(90)
         write_all(self, chunks)
 
     monkeypatch.setattr(uploads.TemporaryUploadedFile, "_write_all", slow)

@@ -91,7 +91,7 @@ def test_every_method_is_there(upstream, method):
 
 
 def test_settings_hold_there_too(upstream, configure):
-    configure(DEADLINE=0.2, CIRCUIT_FAILURES=2, CIRCUIT_RESET=60)
+    configure(DEADLINE=0.2, CIRCUIT_FAILURES=2, CIRCUIT_RESET=600)
     assert sync.get(f"{upstream.url}/flaky/a/1/503").status_code == 200
     for path in ("trickle", "hang"):
         with pytest.raises(http.DeadlineExceeded):

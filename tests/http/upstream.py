@@ -20,7 +20,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-DEADLINE_S = 20
+# Only to start and to end.
+DEADLINE_S = 90
+FOREVER_S = 3600
 
 
 @dataclass
@@ -151,7 +153,7 @@ class Upstream:
             steps, status = ([steps[0][6:]], 503) if first else (["ok"], 200)
         match steps:
             case ["hang"]:
-                await asyncio.sleep(DEADLINE_S)
+                await asyncio.sleep(FOREVER_S)
             case ["hold"]:
                 await self._released.wait()
                 await _send(writer, 200, b"held")
@@ -162,7 +164,7 @@ class Upstream:
                 return False
             case ["stuck"]:
                 await _send(writer, status, b"half", length=100)
-                await asyncio.sleep(DEADLINE_S)
+                await asyncio.sleep(FOREVER_S)
             case ["trickle"]:
                 await _send(writer, 200, b"", length=100_000)
                 while True:

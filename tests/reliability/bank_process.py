@@ -28,7 +28,7 @@ def main(seed: str, count: str, *accounts: str) -> None:
 
     def outsider(query: str) -> list[Any]:
         path = Path(settings.DATABASES["default"]["NAME"])
-        with closing(sqlite3.connect(path, timeout=20)) as connection:
+        with closing(sqlite3.connect(path, timeout=90)) as connection:
             return connection.execute(query).fetchall()
 
     findings = Findings(f"R10, process {os.getpid()}")

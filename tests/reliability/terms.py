@@ -118,7 +118,7 @@ class Term:
                 findings.add("did not end", server.log_text()[-2000:])
                 os.killpg(server.pid, signal.SIGKILL)
                 server.process.wait()
-        if alive := psutil.wait_procs(family, timeout=5)[1]:
+        if alive := psutil.wait_procs(family, timeout=60)[1]:
             findings.add("left behind: processes", alive)
         self._check_end(server)
 

@@ -22,7 +22,8 @@ from tests.reliability.protocol_run import Protocol
 from tests.reliability.scale import FULL, LONG_S, SEEDS, size
 from tests.servers import Serving
 
-pytestmark = pytest.mark.timeout(LONG_S)
+# Sockets that ask no database.
+pytestmark = [pytest.mark.only_on("postgresql"), pytest.mark.timeout(LONG_S)]
 
 APPLICATION = "tests.reliability.protocol_site:application"
 LIMITS = {

@@ -71,7 +71,7 @@ def test_a_server_starts_without_its_database_and_works_when_it_is_there(own_ser
     )
     server = servers.start(serving, tmp_path)
     try:
-        with httpx.Client(base_url=server.url, timeout=20) as client:
+        with httpx.Client(base_url=server.url, timeout=90) as client:
             assert client.get("/ping/").status_code == 200
             refused = client.get("/books/")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -53,7 +53,7 @@ async def ear(open_socket, set_up):
 
 
 async def hear(socket):
-    return await socket.receive_json_from(timeout=20)
+    return await socket.receive_json_from(timeout=90)
 
 
 @pytest.mark.usefixtures("db_clean")

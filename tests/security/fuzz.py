@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy, tuples
 
 from tests.reliability.findings import Findings
 
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 Check = Callable[..., Coroutine[Any, Any, list[str]]]
 

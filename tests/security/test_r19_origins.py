@@ -83,8 +83,8 @@ async def test_the_others_are_closed_before_they_reach_the_consumer(handshake):
 
     client = WebsocketCommunicator(StrictOriginMiddleware(consumer), "/")
     client.scope.update(asgi_scope(handshake))
-    accepted, code = await client.connect(timeout=20)
-    await client.wait(20)
+    accepted, code = await client.connect(timeout=90)
+    await client.wait(90)
     assert (accepted, bool(reached)) == (handshake.welcome, handshake.welcome)
     if not accepted:
         assert code == 1008
@@ -163,8 +163,8 @@ def test_what_is_logged_has_no_line_breaks_and_an_end(caplog):
     client.scope.update(asgi_scope(handshake))
 
     async def refused():
-        await client.connect(timeout=20)
-        await client.wait(20)
+        await client.connect(timeout=90)
+        await client.wait(90)
 
     asyncio.run(refused())
     (record,) = caplog.records
@@ -190,7 +190,7 @@ def status_of(port, handshake):
         b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13",
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"", b"",
     ]  # fmt: skip
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=90) as connection:
         connection.sendall(b"\r\n".join(lines))
         answer = b""
         while b"\r\n" not in answer:

@@ -84,7 +84,7 @@ soak._soak(type("R", (), {{"id": "R99", "modules": lambda self: [{MODULE!r}]}})(
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=40)
+        _, told = process.communicate(timeout=90)
     finally:
         process.kill()
     assert "KeyboardInterrupt" in told

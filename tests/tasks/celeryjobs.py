@@ -15,7 +15,7 @@ try:
 except ImportError:  # before Django 6.0
     from django_tasks import task
 
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 
 @task(backend="celery")

@@ -59,7 +59,7 @@ def ended(stage):
             await result.arefresh()
             return result.is_finished
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not await fresh():
                 await asyncio.sleep(0.005)
         return result

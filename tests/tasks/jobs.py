@@ -19,7 +19,7 @@ try:
 except ImportError:  # before Django 6.0
     from django_tasks import task
 
-DEADLINE_S = 20
+DEADLINE_S = 90
 
 
 class Stage:

@@ -40,16 +40,18 @@ def own_main():
     from onloop.tasks import drain
     from tests.tasks import jobs
 
-    async def main(is_patient):
-        await jobs.slow.aenqueue(f"patient {is_patient}")
-        await jobs.slow.aenqueue(f"patient {is_patient} too")
-        if is_patient:
-            await drain()
-        else:
-            await asyncio.sleep(0.05)
+    async def patient():
+        await jobs.slow.aenqueue("patient")
+        await jobs.slow.aenqueue("patient too")
+        await drain()
 
-    asyncio.run(main(False))
-    asyncio.run(main(True))
+    async def impatient():
+        await jobs.hold.aenqueue()
+        await jobs.slow.aenqueue("impatient")
+        await jobs.stage.until(lambda: jobs.stage.running)
+
+    asyncio.run(impatient())
+    asyncio.run(patient())
     print(sorted(thread.name for thread in threading.enumerate()), flush=True)
 
 

@@ -90,7 +90,7 @@ def own_worker(celery_jobs, tmp_path, request):
 
 
 async def ended(result):
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while not result.is_finished:
             await asyncio.sleep(0.02)
             await result.arefresh()
@@ -98,7 +98,7 @@ async def ended(result):
 
 
 async def row_when(result, condition):
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while True:
             row = await Job.objects.filter(pk=result.id).afirst()
             if row is not None and condition(row):
@@ -137,7 +137,7 @@ async def test_an_error_is_kept_and_celery_knows_of_it(celery_jobs, worker, name
     (error,) = result.errors
     assert error.exception_class is LookupError
     assert "no such book" in error.traceback
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while (state := AsyncResult(result.id).state) != "FAILURE":
             assert state in ("PENDING", "STARTED")
             await asyncio.sleep(0.02)
@@ -149,8 +149,9 @@ async def test_progress_is_stored_by_the_worker(celery_jobs, worker):
     for task in (celery_jobs.count, celery_jobs.count_in_thread):
         with owned_by(ann):
             result = await task.aenqueue(100, 0.02)
-        row = await row_when(result, lambda row: 0 < row.done < 100)
-        assert (row.status, row.total, row.owner_id) == ("RUNNING", 100, ann.pk)
+        row = await row_when(result, lambda row: row.done)
+        if row.done < 100:  # else it has been too quick to be seen
+            assert (row.status, row.total, row.owner_id) == ("RUNNING", 100, ann.pk)
         assert (await astate(result.id)).done >= row.done
         await ended(result)
         row = await row_when(result, lambda row: row.finished)
@@ -210,14 +211,17 @@ async def test_a_job_whose_worker_is_killed_runs_again(celery_jobs, worker):
 
 @pytest.mark.parametrize(
     "own_worker",
-    [("--concurrency=1", "--soft-time-limit=3", "--time-limit=20")],
+    [("--concurrency=1", "--soft-time-limit=2", "--time-limit=60")],
     indirect=True,
 )
 async def test_a_soft_time_limit_cancels_a_coroutine(celery_jobs, own_worker):
     from celery.exceptions import SoftTimeLimitExceeded
 
-    result = await ended(await celery_jobs.for_ever.using(queue_name="own").aenqueue())
-    assert issubclass(result.errors[0].exception_class, SoftTimeLimitExceeded)
+    for _ in range(5):  # the limit may come before the job waits
+        result = await ended(await celery_jobs.for_ever.using(queue_name="own").aenqueue())
+        assert issubclass(result.errors[0].exception_class, SoftTimeLimitExceeded)
+        if await Author.objects.filter(name="cleaned up").aexists():
+            break
     assert await Author.objects.filter(name="cleaned up").aexists()
     assert (await row_when(result, lambda row: row.finished)).status == "FAILED"
 
@@ -288,7 +292,7 @@ async def test_a_broker_that_is_away_is_an_error_and_leaves_no_result(celery_job
 
     broker.stop()  # the last test of this module
     with pytest.raises((OperationalError, RedisAway)):
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(90):
             await celery_jobs.add.aenqueue(1, 1)
     assert not await Job.objects.aexists()
 

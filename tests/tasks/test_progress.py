@@ -41,7 +41,7 @@ async def over(stage, result):
     async def ended():
         return (await astate(result.id)).is_finished
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await Job.objects.filter(pk=result.id, finished__isnull=False).aexists():
             await asyncio.sleep(0.01)
 
@@ -55,7 +55,7 @@ async def test_a_report_is_told_at_once_and_stored_soon(jobs, stage):
 
     state = await astate(result.id)
     assert (state.done, state.total, state.note, state.status) == (3, 7, "holding", "RUNNING")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while (await row_of(result)).note != "holding":
             await asyncio.sleep(0.01)
     row = await row_of(result)
@@ -87,7 +87,7 @@ async def test_a_report_from_a_transaction_does_not_wait_for_it(
     await stage.until(lambda: stage.seen)
     assert (await astate(result.id)).note == "inside"
     if pytestconfig.getoption("db") == "postgresql":  # SQLite has one writer
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while (await row_of(result)).note != "inside":
                 await asyncio.sleep(0.01)
     stage.go.set()

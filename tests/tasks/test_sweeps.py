@@ -64,7 +64,7 @@ async def test_who_enqueues_and_is_cancelled_leaves_no_place_taken(
     options(max_running=1, max_queued=1)
 
     async def check(outcome):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             queue = home.queue_of(asyncio.get_running_loop(), "default", Options())
             while queue._running or queue._ready:
                 await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_a_drain_that_is_cancelled_at_any_wait_leaves_no_job(
 
     async def check(outcome):
         queue, job = queues[-1]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while queue._running:
                 await asyncio.sleep(0.001)
         assert queue.closed
@@ -117,7 +117,7 @@ async def test_who_cancels_and_looks_may_be_cancelled(jobs, stage, cancel_sweep)
 
 
 async def test_jobs_leave_nothing_behind(jobs, leak_ledger):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         for task in (jobs.works, jobs.works_in_thread):
             enqueued = [await task.aenqueue(str(number)) for number in range(3)]
             await acancel(enqueued[-1].id)

@@ -55,7 +55,7 @@ async def test_who_takes_states_slowly_gets_the_newest(jobs, stage, monkeypatch,
         monkeypatch.setattr(results, "find", lambda job_id: None)
     from onloop.tasks import astate
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while (first := await astate(result.id)) is None or not first.done:
             await asyncio.sleep(0.01)
     seen = watching.states(first, asyncio.get_running_loop().time() + 60, 60)
@@ -122,7 +122,7 @@ async def test_a_socket_that_leaves_ends_what_watches_for_it(jobs, stage, socket
     watching_ = [each for each in asyncio.all_tasks() if "JobConsumer._watch" in repr(each)]
     assert len(watching_) == 1
     await socket.disconnect()
-    await asyncio.wait(watching_, timeout=20)
+    await asyncio.wait(watching_, timeout=90)
     assert watching_[0].cancelled()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 
 def wait_until(condition):

@@ -63,7 +63,7 @@ def _tests_in(modules):
     )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("runner", ["asyncio", "anyio"])
 def test_the_modules_of_the_page_pass(bookshop, runner):
     modules = [

@@ -115,7 +115,7 @@ async def test_of_two_tasks_that_have_found_it_one_uses_it_up(ann):
 async def test_of_two_threads_that_have_found_it_one_uses_it_up(ann):
     def use():
         try:
-            with meeting_before_the_delete(lambda: both.wait(20)):
+            with meeting_before_the_delete(lambda: both.wait(90)):
                 return Ticket.objects.use(text)
         finally:
             connections.close_all()

@@ -21,9 +21,9 @@ from tests.workspace import upstreams
 WORKSPACE = ROOT / "examples" / "workspace"
 NAME = "workspace"
 PASSWORD = "only-for-this-test-run"
-HTTP_TIMEOUT_S = 60
-# So long as to be reached by nothing but a service that hangs.
-PANELS_DEADLINE_S = 5
+HTTP_TIMEOUT_S = 90
+# Seconds for the panels that nothing is to run into.
+PANELS_DEADLINE_S = 90
 
 Starting = Callable[..., AsgiServer]
 
@@ -56,7 +56,7 @@ def workspace_env(
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return env

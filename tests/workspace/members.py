@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.servers import AsgiServer
 from tests.workspace.conftest import HTTP_TIMEOUT_S, PASSWORD
 
-DEADLINE_S = 20
+DEADLINE_S = 90
 
 
 async def log_in(client: httpx.AsyncClient, username: str = "demo") -> None:

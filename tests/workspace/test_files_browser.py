@@ -14,6 +14,9 @@ from tests.servers import AsgiServer
 from tests.workspace.browser import DEADLINE_MS, chromium, person
 from tests.workspace.test_files import picture
 
+# What is sent is tested on both; what a browser makes of it is the same.
+pytestmark = pytest.mark.only_on("postgresql")
+
 expect.set_options(timeout=DEADLINE_MS)
 
 MIB = 1024 * 1024

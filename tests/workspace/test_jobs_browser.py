@@ -16,6 +16,9 @@ from tests.workspace.test_files_browser import file, fits
 from tests.workspace.test_jobs import lines, some_sku
 from tests.workspace.works import PAUSE
 
+# What is sent is tested on both; what a browser makes of it is the same.
+pytestmark = pytest.mark.only_on("postgresql")
+
 expect.set_options(timeout=DEADLINE_MS)
 
 

@@ -20,6 +20,9 @@ from tests.workspace.test_jobs import lines, product, some_sku
 from tests.workspace.uploads import file_of, form, shown
 from tests.workspace.works import PAUSE, begin, ended, page, post, streamed
 
+# Jobs are tested on both, the worker on one.
+pytestmark = pytest.mark.only_on("postgresql")
+
 
 class Worker:
     """`celery -A workspace worker`, with Onloop's pool."""
@@ -48,7 +51,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            return self.process.wait(90)
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -14,6 +14,9 @@ from tests.workspace.browser import DEADLINE_MS, chromium, person
 from tests.workspace.members import member
 from tests.workspace.test_rooms import in_stock, order
 
+# What is sent is tested on both; what a browser makes of it is the same.
+pytestmark = pytest.mark.only_on("postgresql")
+
 GENERAL = "/rooms/general/"
 
 expect.set_options(timeout=DEADLINE_MS)

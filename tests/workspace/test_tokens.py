@@ -25,7 +25,7 @@ def bearer_tokens(workspace_env: dict[str, str], folder: Path) -> Callable[..., 
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -81,7 +81,7 @@ def test_async_views_with_lazy_relations_are_served_under_wsgi(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "served" in done.stdout

@@ -22,7 +22,7 @@ from panels import alerts, upstreams
 from panels import services as panel_services
 from workspace.asgi import application
 
-TIMEOUT_S = 20
+TIMEOUT_S = 90
 
 
 class AccessTests(TestCase):

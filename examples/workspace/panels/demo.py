@@ -41,11 +41,12 @@ async def services() -> AsyncIterator[None]:
             if settings.PANELS[name] is None:
                 addresses[name] = await stack.enter_async_context(_service(name))
                 stack.callback(addresses.pop, name)
-        # The certificates of the authorities are read now, not in the first request.
-        http.client()
         if addresses:
             _go_past_proxies()
             logger.info("The demo's own services: %s", ", ".join(addresses.values()))
+        # The certificates of the authorities are read now, not in the first request; and the
+        # proxies of the environment, so after the line above.
+        http.client()
         yield
 
 

@@ -14,7 +14,7 @@ from rooms import services
 from rooms.models import Membership, Room
 from workspace.asgi import application
 
-TIMEOUT_S = 20
+TIMEOUT_S = 90
 
 
 class Socket(WebsocketCommunicator):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.testing.users.bookshop import Bookshop, Ran, assert_clean
 
-pytestmark = [pytest.mark.database, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
 
 # What goes wrong on purpose; the tests beside them see that nothing is left of it.
 FAILING = [

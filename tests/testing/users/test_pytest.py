@@ -6,7 +6,7 @@ import pytest
 
 from tests.testing.users.bookshop import Bookshop, assert_clean
 
-pytestmark = [pytest.mark.database, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
 
 PLUGINS = {
     "asyncio": ("-p", "no:anyio", "-o", "asyncio_default_fixture_loop_scope=function"),

@@ -17,7 +17,7 @@ class Live(LiveServerTestCase):
         Author.objects.create(name="Ann")
 
     def get(self, path):
-        with urllib.request.urlopen(self.live_server_url + path, timeout=20) as answer:
+        with urllib.request.urlopen(self.live_server_url + path, timeout=90) as answer:
             return answer.read().decode()
 
     def test_a_sync_test(self):
@@ -28,7 +28,7 @@ class Live(LiveServerTestCase):
         self.assertEqual(names(), ["Ann", "async", "sync"])
 
     async def test_an_async_test(self):
-        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=90) as http:
             wanted = [http.get("/add/", params={"name": f"a {n}"}) for n in range(4)]
             wanted += [http.get("/add-sync/", params={"name": f"s {n}"}) for n in range(4)]
             answers = await asyncio.gather(*wanted)
@@ -38,7 +38,7 @@ class Live(LiveServerTestCase):
             self.assertEqual(await Author.objects.acount(), 9)
 
     async def test_what_the_test_writes_meanwhile(self):
-        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=90) as http:
 
             async def write(n):
                 async with transaction.atomic():
@@ -57,5 +57,5 @@ class StaticLive(StaticLiveServerTestCase):
 
     async def test_the_database(self):
         await Author.objects.acreate(name="Ann")
-        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=90) as http:
             self.assertEqual((await http.get("/authors/")).json(), {"names": ["Ann"]})

@@ -280,14 +280,14 @@ class TestFailing:
         await forget_a_task_in_a_block()
         raise AssertionError
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_5_that_is_broken_off(self, db):
         await Author.objects.acreate(name="left behind")
         if on_postgresql():
             await bridge.run(slow_query)
         await asyncio.sleep(30)
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_6_that_is_broken_off_in_a_block(self, db):
         async with transaction.atomic():
             await Author.objects.acreate(name="left behind")
@@ -354,7 +354,7 @@ class TestOneLoop:
         await Author.objects.acreate(name="left behind")
         raise AssertionError
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_4_that_is_broken_off(self, db):
         if mark.name == "anyio":
             raise AssertionError  # its one task would go on with this test

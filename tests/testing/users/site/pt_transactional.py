@@ -87,7 +87,7 @@ async def test_the_ledger_has_nothing_to_complain_of(leak_ledger, transactional_
 
 async def test_a_live_server(live_server):
     await Author.objects.acreate(name="Ann")
-    async with httpx.AsyncClient(base_url=live_server.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=live_server.url, timeout=90) as http:
         assert (await http.get("/authors/")).json() == {"names": ["Ann"]}
         wanted = [http.get("/add/", params={"name": f"a {n}"}) for n in range(3)]
         wanted += [http.get("/add-sync/", params={"name": f"s {n}"}) for n in range(3)]
@@ -123,13 +123,13 @@ class TestFailing:
         await entered.wait()
         raise AssertionError
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_4_that_is_broken_off_in_a_block(self, transactional_db):
         async with transaction.atomic():
             await Author.objects.acreate(name="left behind")
             await asyncio.sleep(30)
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_5_that_is_broken_off_in_a_query(self, transactional_db):
         async with transaction.atomic():
             await Author.objects.acreate(name="left behind")
@@ -153,7 +153,7 @@ class TestOneLoop:
             await Author.objects.acreate(name="left behind")
             raise AssertionError
 
-    @pytest.mark.timeout(1, method="signal")
+    @pytest.mark.timeout(1, method="signal", func_only=True)
     async def test_3_that_is_broken_off_in_a_block(self, transactional_db):
         if mark.name == "anyio":
             raise AssertionError  # its one task would go on with this test

@@ -39,6 +39,6 @@ class TestLive(LiveServerTestCase):
     async def test_a_request(self):
         import httpx
 
-        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=self.live_server_url, timeout=90) as http:
             await http.get("/add/", params={"name": "x"})
         assert await anames() == ["x"]
