@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from django.utils import timezone
 
-from onloop import bridge
-from onloop.tasks import JobCancelled, acancel, astate, cancel, records, results
+from onloop.tasks import JobCancelled, acancel, astate, cancel, results
 from onloop.tasks.framework import task_finished
-from onloop.tasks.jobstate import State
 from onloop.tasks.models import Job
 from tests.project.library.models import Author
 
@@ -134,22 +131,6 @@ async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage,
     assert await acancel(result.id)
     assert (await row_when_over(result)).status == "CANCELLED"
     assert not await acancel(result.id)
-
-
-async def test_a_job_that_is_cancelled_as_it_begins_elsewhere_stays_cancelled(db_clean):
-    """Its process has not told yet that it has begun."""
-    now = timezone.now()
-    state = State(id="x", name="x", created=now)
-    await bridge.run(records.insert, state)
-    assert await acancel("x")
-    assert await bridge.run(records.save, replace(state, status="RUNNING", started=now))
-    row = await Job.objects.aget(pk="x")
-    assert (row.status, row.finished is None) == ("CANCELLED", False)
-    assert not await acancel("x")
-    # It did not hear of it.
-    done = replace(state, status="SUCCESSFUL", started=now, finished=now)
-    assert not await bridge.run(records.save, done)
-    assert (await Job.objects.aget(pk="x")).status == "SUCCESSFUL"
 
 
 async def test_a_row_that_waits_elsewhere_is_cancelled_at_once(
