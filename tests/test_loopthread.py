@@ -37,7 +37,7 @@ def test_threads_that_ask_at_once_get_one_loop(of_process):
     begin, found = threading.Barrier(8), []
 
     def ask():
-        begin.wait(20)
+        begin.wait(90)
         found.append(of_process.get().run(the_loop))
 
     asking = [threading.Thread(target=ask) for _ in range(8)]
@@ -63,7 +63,7 @@ def test_what_runs_has_the_context_of_who_waits_and_what_is_called_has_none(of_p
 
     of_process.get().run(look)
     of_process.get().call(call)
-    assert called.wait(20)
+    assert called.wait(90)
     assert seen == ["cy", "none"]
 
 
@@ -97,7 +97,7 @@ def test_its_end_is_in_order():
     thread = LoopThread(NAME, around)
     tasks = []
     thread.call(lambda: tasks.append(thread.loop.create_task(rolls_back())))
-    assert waiting.wait(20)
+    assert waiting.wait(90)
     thread.end(lambda: note("jobs"))
     assert seen == ["entered", "jobs", "cancelled", "left", "client closed"]
     assert thread.loop.is_closed()
@@ -120,7 +120,7 @@ def test_who_waits_is_told_and_who_comes_later_is_refused():
 
     asking = threading.Thread(target=ask)
     asking.start()
-    assert waiting.wait(20)
+    assert waiting.wait(90)
     thread.end()
     asking.join(20)
     assert told == ["cancelled"]
@@ -137,7 +137,7 @@ def test_what_is_handed_over_as_it_ends_is_answered_or_refused():
         begin, told = threading.Barrier(5), []
 
         def ask(thread=thread, begin=begin, told=told):
-            begin.wait(20)
+            begin.wait(90)
             for _ in range(20):
                 try:
                     told.append(thread.run(the_loop))
@@ -147,7 +147,7 @@ def test_what_is_handed_over_as_it_ends_is_answered_or_refused():
         asking = [threading.Thread(target=ask) for _ in range(4)]
         for each in asking:
             each.start()
-        begin.wait(20)
+        begin.wait(90)
         thread.end()
         for each in asking:
             each.join(20)

@@ -73,7 +73,7 @@ async def hopped(broker, db_clean):
     all_there = threading.Barrier(hops.THREADS)
 
     def look():
-        all_there.wait(20)
+        all_there.wait(90)
         tasks.add.apply_async((1, 2), queue="nobody's")
         return tasks.add.backend.get_state("none")
 
@@ -115,7 +115,7 @@ async def cut_off(number, interrupt):
                 interrupt(swept.job)
 
     swept = Swept(tasks.write_here, f"in a task {number}", at_wait=at_wait)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await asyncio.wait({swept.task})
     return reached, swept
 
@@ -213,7 +213,7 @@ def test_a_thread_that_waits_for_the_worker_s_loop_is_told_of_its_end(broker):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(90)
     loops.close_worker_loop()
     thread.join(20)
     assert told

@@ -94,7 +94,7 @@ async def test_a_job_without_reports_and_one_that_waits_are_told_of(
     for result in (held, waits):
         for _ in range(2):
             before = await updated(result)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while await updated(result) == before:
                     await asyncio.sleep(0.01)
     stage.go.set()
@@ -117,7 +117,7 @@ async def test_a_database_that_is_away_is_told_when_it_is_back(
     monkeypatch.setattr(records, "touch", failing)
     held = await jobs.hold.aenqueue()
     before = await updated(held)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while await updated(held) == before or len(calls) < 3:
             await asyncio.sleep(0.01)
     assert caplog.text.count("could not be told that jobs go on: away") == 2

@@ -8,7 +8,7 @@ import sys
 
 from tests.workspace.conftest import PASSWORD, WORKSPACE
 
-DEADLINE_S = 60
+DEADLINE_S = 90
 
 
 async def shell(env: dict[str, str], code: str) -> str:
