@@ -35,22 +35,14 @@ def insert(state: State, worker: str = "") -> None:
 
 
 def save(state: State, worker: str = "") -> bool:
-    """Write how far a job is, in the process `worker`; return whether it was asked to stop.
-
-    A row that says CANCELLED, since nobody knew that the job had begun, says so until it ends.
-    """
+    """Write how far a job is, in the process `worker`; return whether it was asked to stop."""
     from onloop.tasks.models import Job  # noqa: PLC0415 - see above
 
     alias = router.db_for_write(Job)
     jobs = Job.objects.using(alias)
     values = {name: getattr(state, name) for name in FIELDS} | {"worker": worker[:255]}
-    rows = jobs.filter(pk=state.id)
-    if not state.is_finished:
-        rows = rows.exclude(stop=True, status="CANCELLED")
-    if rows.update(updated=timezone.now(), **values):
+    if jobs.filter(pk=state.id).update(updated=timezone.now(), **values):
         return not state.is_finished and _is_stopped(state.id)
-    if not state.is_finished and _is_stopped(state.id):
-        return True
     jobs.bulk_create(
         [_row(state, worker)],
         update_conflicts=True,
