@@ -98,5 +98,5 @@ async def person(
     somebody = Person(name, address, await context.new_page())
     await somebody.log_in(path)
     yield somebody
-    assert somebody.errors == []
+    assert somebody.errors == [], somebody.errors
     await context.close()

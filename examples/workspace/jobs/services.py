@@ -9,6 +9,8 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from accounts.models import Role
+from accounts.roles import require
 from files.models import StoredFile
 from jobs.models import Work
 from jobs.states import Shown, shown
@@ -34,7 +36,11 @@ def visible_to(user: Any) -> QuerySet[Work]:
 
 @transaction.atomic
 async def begin(owner: Any, kind: str, source: StoredFile | None = None) -> Work:
-    """Write down what is wanted; the job is enqueued on commit. Raises ``NotNow``."""
+    """Write down what is wanted; the job is enqueued on commit.
+
+    Raises ``NotNow``, or ``PermissionDenied``: members start jobs, guests do not.
+    """
+    require(owner, Role.MEMBER)
     since = timezone.now() - FORGOTTEN
     going = Job.objects.filter(finished=None, created__gt=since).values("pk")
     if await Work.objects.filter(owner=owner, job__in=going).acount() >= MAX_GOING:

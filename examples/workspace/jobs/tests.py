@@ -6,11 +6,13 @@ import tempfile
 from decimal import Decimal
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile
 from django.db import transaction
 from django.test import SimpleTestCase, TransactionTestCase, override_settings
 from django.utils import timezone
 
+from accounts.models import Profile, Role
 from catalogue.models import Category, Product
 from catalogue.table import BadTable, read_rows, write_rows
 from files import storing
@@ -95,6 +97,20 @@ class WorkTest(TransactionTestCase):
         return await Job.objects.acreate(
             pk=work.job, name="job", status=status, created=now, owner=self.user, **values
         )
+
+    async def test_guests_start_no_jobs(self) -> None:
+        await Profile.objects.acreate(user=self.user, role=Role.GUEST)
+        await self.async_client.aforce_login(self.user)
+        page = await self.async_client.get("/jobs/")
+        self.assertContains(page, "Guests start no jobs")
+        for form in ({"kind": "report"}, {"kind": "import", "source": "x"}):
+            refused = await self.async_client.post("/jobs/", form)
+            self.assertContains(refused, "This takes the role “Member”.", status_code=403)
+        refused = await self.async_client.post("/jobs/1/retry/", {"attempt": "1"})
+        assert refused.status_code == 403
+        with self.assertRaises(PermissionDenied):
+            await services.begin(self.user, Work.Kind.REPORT)
+        assert not await Work.objects.aexists()
 
     async def test_work_that_is_rolled_back_has_no_job(self) -> None:
         class Undone(Exception):

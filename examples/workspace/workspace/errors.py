@@ -9,7 +9,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import resolve
-from django.views.csrf import csrf_failure as stock_csrf_failure
 
 from workspace.api import ApiError, api_view
 
@@ -42,7 +41,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if speaks_json(request):
         return ApiError(403, "The CSRF token is missing or wrong.").response()
-    return stock_csrf_failure(request, reason=reason)
+    return render(request, "403_csrf.html", status=403)
 
 
 @api_view("GET", "POST", "PUT", "PATCH", "DELETE")
