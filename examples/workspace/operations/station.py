@@ -19,11 +19,9 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 from django.db import DatabaseError
-from django.db.models import Count, Q
-from django.utils import timezone
+from django.db.models import Count
 
 import onloop
-from jobs.states import SILENT
 from onloop import metrics
 from onloop.tasks.models import Job
 from operations.board import Board
@@ -201,11 +199,10 @@ class Station:
 async def _count_jobs() -> dict[str, int] | None:
     try:
         async with asyncio.timeout(DATABASE_S), onloop.scope():
-            # What has not been heard of for long was running in a process that was killed.
-            alive = Q(status="READY") | Q(
-                status="RUNNING", updated__gte=timezone.now() - SILENT
-            )
-            counted = Job.objects.filter(alive).values("status")
+            # What is lost was running in a process that was killed.
+            going = Job.objects.filter(status__in=("READY", "RUNNING"))
+            going = going.exclude(pk__in=Job.objects.lost().values("pk"))
+            counted = going.values("status")
             found = {
                 row["status"]: row["many"]
                 async for row in counted.annotate(many=Count("pk")).order_by()
