@@ -8,6 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.models import Role
+from accounts.roles import has_role, require, requires
 from catalogue.table import COLUMNS, REQUIRED
 from files import storing
 from files.models import StoredFile
@@ -27,6 +29,7 @@ MAX_TABLES = 20
 async def index(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return await _list(request)
+    require(request.user, Role.MEMBER)  # before a file is stored
     kind = request.POST.get("kind")
     if kind not in Work.Kind.values:
         raise Http404("There is no such job.")
@@ -64,6 +67,7 @@ async def _tables(request: HttpRequest) -> list[StoredFile]:
 async def _list(request: HttpRequest, status: int = 200, **context: Any) -> HttpResponse:
     context |= {
         "works": await services.latest(request.user),
+        "may_begin": has_role(request.user, Role.MEMBER),
         "may_import": await request.user.ahas_perms(MAY_IMPORT),
         "tables": await _tables(request),
         "columns": COLUMNS,
@@ -87,7 +91,7 @@ async def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
-@login_required
+@requires(Role.MEMBER)
 async def retry(request: HttpRequest, pk: int) -> HttpResponse:
     found = await _visible(request, pk)
     try:
