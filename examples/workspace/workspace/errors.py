@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.urls import resolve
 from django.views.csrf import csrf_failure as stock_csrf_failure
 
+from accounts.api import CHALLENGE, NOT_LOGGED_IN
 from workspace.api import ApiError, api_view
 
 API_PATHS = (
@@ -41,6 +42,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if speaks_json(request):
+        # Who is not logged in at all needs that more than a CSRF token.
+        if not request.user.is_authenticated:
+            return ApiError(401, NOT_LOGGED_IN, headers=CHALLENGE).response()
         return ApiError(403, "The CSRF token is missing or wrong.").response()
     return stock_csrf_failure(request, reason=reason)
 
