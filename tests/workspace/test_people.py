@@ -10,6 +10,31 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.servers import AsgiServer
+from tests.workspace.commands import shell
+from tests.workspace.members import member
+
+
+@pytest.fixture(scope="session")
+def tokens(workspace_env: dict[str, str]) -> dict[str, str]:
+    """Bearer tokens of a member and of a guest."""
+    code = (
+        "from django.contrib.auth import get_user_model\n"
+        "from onloop.tokens.models import Token\n"
+        "for name in ('robin', 'guest'):\n"
+        "    user = get_user_model().objects.get(username=name)\n"
+        "    print(Token.issue(user, name='a test')[1])\n"
+    )
+    member, guest = asyncio.run(shell(workspace_env, code)).split()
+    return {"member": member, "guest": guest}
+
+
+@pytest.fixture
+def ahttp(ahttp: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.AsyncClient:
+    """A member's."""
+    ahttp.headers["authorization"] = f"Bearer {tokens['member']}"
+    return ahttp
+
 
 async def new_person(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
     team = (await client.get("/people/teams/")).json()["items"][0]["id"]
@@ -121,7 +146,37 @@ async def test_the_sync_view_exports_everybody(ahttp: httpx.AsyncClient) -> None
     assert len(export.text.splitlines()) == total + 1
 
 
+async def test_changes_take_a_member_and_reading_nobody(
+    ahttp: httpx.AsyncClient, tokens: dict[str, str]
+) -> None:
+    body = await new_person(ahttp)
+    address = (await ahttp.post("/people/", json=body)).headers["location"]
+    for authorization, status in (("", 401), (f"Bearer {tokens['guest']}", 403)):
+        headers = {"authorization": authorization}
+        for method, path in (
+            ("POST", "/people/"),
+            *((method, address) for method in ("PUT", "PATCH", "DELETE")),
+        ):
+            changed = {**body, "name": "Mallory"}
+            answer = await ahttp.request(method, path, json=changed, headers=headers)
+            assert answer.status_code == answer.json()["error"]["status"] == status, method
+            assert ("www-authenticate" in answer.headers) == (status == 401)
+        assert (await ahttp.get(address, headers=headers)).json()["name"] == body["name"]
+
+
+async def test_a_session_changes_people_with_its_csrf_token_alone(
+    asgi_server: AsgiServer, ahttp: httpx.AsyncClient
+) -> None:
+    async with member(asgi_server, "robin") as robin:
+        body = await new_person(robin.client)
+        refused = await robin.client.post("/people/", json=body)
+        assert (refused.status_code, "CSRF" in refused.text) == (403, True)
+        token = {"x-csrftoken": robin.token}
+        assert (await robin.client.post("/people/", json=body, headers=token)).is_success
+
+
 async def test_a_profile_is_for_those_who_are_signed_in(ahttp: httpx.AsyncClient) -> None:
+    del ahttp.headers["authorization"]
     away = await ahttp.get("/accounts/profile/")
     assert away.status_code == 302
     assert away.headers["location"].startswith("/accounts/login/")

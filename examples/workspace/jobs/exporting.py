@@ -1,5 +1,6 @@
 """The whole catalogue as a CSV file among the owner's files; it can be imported again."""
 
+from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
@@ -21,7 +22,7 @@ async def run(attempt: Attempt, work: Work) -> None:
         async with storing.saved(work.owner_id, ContentFile(table)) as key, attempt.writing():
             file = await storing.record(work.owner_id, name, key)
             await attempt.note(outcome=file, result={"rows": rows})
-    except storing.NoRoom as error:
+    except (storing.NoRoom, PermissionDenied) as error:  # a guest since it was begun
         raise Refused(str(error)) from None
 
 

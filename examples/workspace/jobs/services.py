@@ -5,8 +5,9 @@ import logging
 from functools import partial
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import Role
@@ -14,6 +15,7 @@ from accounts.roles import require
 from files.models import StoredFile
 from jobs.models import Work
 from jobs.states import Shown, shown
+from onloop import bridge
 from onloop.tasks import acancel, owned_by
 from onloop.tasks.models import Job
 
@@ -22,6 +24,8 @@ logger = logging.getLogger(__name__)
 MAX_GOING = 10
 # A job that has not ended after so long belongs to a process that was killed.
 FORGOTTEN = datetime.timedelta(hours=1)
+# So long what has no job counts as being enqueued; later it is clear that it was not.
+NOT_YET = datetime.timedelta(seconds=30)
 
 
 class NotNow(Exception):
@@ -38,12 +42,16 @@ def visible_to(user: Any) -> QuerySet[Work]:
 async def begin(owner: Any, kind: str, source: StoredFile | None = None) -> Work:
     """Write down what is wanted; the job is enqueued on commit.
 
-    Raises ``NotNow``, or ``PermissionDenied``: members start jobs, guests do not.
+    Raises ``NotNow``, and ``PermissionDenied`` to guests: at the start, not when the job ends.
     """
-    require(owner, Role.MEMBER)
-    since = timezone.now() - FORGOTTEN
-    going = Job.objects.filter(finished=None, created__gt=since).values("pk")
-    if await Work.objects.filter(owner=owner, job__in=going).acount() >= MAX_GOING:
+    await bridge.run(require, owner, Role.MEMBER)  # a query, and the caller any coroutine
+    # Of several that begin at once each counts those before it.
+    await get_user_model().objects.select_for_update(no_key=True).only("pk").aget(pk=owner.pk)
+    now = timezone.now()
+    going = Job.objects.filter(finished=None, created__gt=now - FORGOTTEN)
+    going = going.exclude(pk__in=Job.objects.lost().values("pk"))
+    begun = Q(job__in=going.values("pk")) | Q(job="", created__gt=now - NOT_YET)
+    if await Work.objects.filter(begun, owner=owner).acount() >= MAX_GOING:
         raise NotNow("Enough is going on. Wait for some of it to end.")
     work = await Work.objects.acreate(owner=owner, kind=kind, source=source)
     transaction.on_commit(partial(_enqueue, work))

@@ -29,7 +29,7 @@ MAX_TABLES = 20
 async def index(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return await _list(request)
-    require(request.user, Role.MEMBER)  # before a file is stored for it
+    require(request.user, Role.MEMBER)  # before a file is stored
     kind = request.POST.get("kind")
     if kind not in Work.Kind.values:
         raise Http404("There is no such job.")

@@ -200,9 +200,9 @@ async def _count_jobs() -> dict[str, int] | None:
     try:
         async with asyncio.timeout(DATABASE_S), onloop.scope():
             # What is lost was running in a process that was killed.
-            lost = Job.objects.lost().values("pk")
-            alive = Job.objects.filter(status__in=["READY", "RUNNING"]).exclude(pk__in=lost)
-            counted = alive.values("status")
+            going = Job.objects.filter(status__in=("READY", "RUNNING"))
+            going = going.exclude(pk__in=Job.objects.lost().values("pk"))
+            counted = going.values("status")
             found = {
                 row["status"]: row["many"]
                 async for row in counted.annotate(many=Count("pk")).order_by()

@@ -1,10 +1,15 @@
-"""JSON views over people: classes for the records, functions for the rest."""
+"""JSON views over people: classes for the records, functions for the rest.
+
+Everybody reads; changes take a member, by a session with its CSRF token, or by a bearer token.
+"""
 
 import csv
 
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from accounts.api import api_user
+from accounts.models import Role
 from people import services
 from people.forms import PERSON, person_json, team_json
 from people.models import Person, Team
@@ -13,11 +18,14 @@ from workspace.api import ApiError, ApiView, api_view, clean, paginate, read_jso
 
 
 class PeopleView(ApiView):
+    uses_session = True
+
     async def get(self, request: HttpRequest) -> HttpResponse:
         page = await paginate(find_people(request.GET), request.GET)
         return JsonResponse(await page.as_json(person_json))
 
     async def post(self, request: HttpRequest) -> HttpResponse:
+        await api_user(request, Role.MEMBER)
         values = clean(read_json(request), PERSON)
         try:
             person = await services.create_person(values)
@@ -29,6 +37,8 @@ class PeopleView(ApiView):
 
 
 class PersonView(ApiView):
+    uses_session = True
+
     async def get(self, request: HttpRequest, pk: int) -> HttpResponse:
         person = await Person.objects.filter(pk=pk).afirst()
         if person is None:
@@ -42,6 +52,7 @@ class PersonView(ApiView):
         return await self._change(request, pk, partial=True)
 
     async def delete(self, request: HttpRequest, pk: int) -> HttpResponse:
+        await api_user(request, Role.MEMBER)
         try:
             await services.delete_person(pk)
         except services.UnknownPerson as error:
@@ -49,6 +60,7 @@ class PersonView(ApiView):
         return HttpResponse(status=204)
 
     async def _change(self, request: HttpRequest, pk: int, *, partial: bool) -> HttpResponse:
+        await api_user(request, Role.MEMBER)
         changes = clean(read_json(request), PERSON, partial=partial)
         try:
             person = await services.update_person(pk, changes)

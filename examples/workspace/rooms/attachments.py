@@ -4,12 +4,17 @@ What a message says of them (name, size, kind) is saved with it. Whether a file 
 and has a thumbnail by now, is asked each time.
 """
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
+from django.db import DatabaseError
+
 import onloop.rooms
+from files import storing
 from files.models import StoredFile
 from onloop.rooms.errors import AnnounceFailed
 from rooms.errors import BadMessage, Gone, NotAMember
@@ -51,6 +56,32 @@ async def attach(room: Room, owner: Any, ids: Sequence[uuid.UUID]) -> list[dict[
         Attachment(room=room, file=files[pk]) for pk in ids
     )
     return [told(row, files[pk]) for row, pk in zip(rows, ids, strict=True)]
+
+
+@asynccontextmanager
+async def uploaded(
+    owner: Any, names: Sequence[str], contents: Sequence[Any]
+) -> AsyncIterator[list[uuid.UUID]]:
+    """Store files for a message that is posted in the block; what it does not show goes again.
+
+    Whoever sends a form twice, or leaves before the message is saved, keeps no second copy.
+    """
+    stored: list[uuid.UUID] = []
+    try:
+        for name, content in zip(names, contents, strict=True):
+            stored.append((await storing.store(owner, name, content)).pk)
+        yield stored
+    finally:
+        if stored:
+            # It ends though the task is cancelled once more.
+            await asyncio.shield(asyncio.ensure_future(_drop_unshown(stored)))
+
+
+async def _drop_unshown(ids: Sequence[uuid.UUID]) -> None:
+    try:
+        await StoredFile.objects.filter(pk__in=ids, attachments=None).adelete()
+    except DatabaseError:
+        logger.exception("Files %s stay with their owner, though no message shows them.", ids)
 
 
 def told(shown: Attachment, file: StoredFile) -> dict[str, Any]:

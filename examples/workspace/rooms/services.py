@@ -111,8 +111,7 @@ async def post(member: Membership, draft: Draft, key: str | None) -> Message:
     async with transaction.atomic():
         member = await writing(member)  # behind which its second copy waits for the first
         log = log_of(member.room.slug)
-        earlier = Message.objects.filter(room__name=log, sender=member.user_id, key=key)
-        known = key is not None and await earlier.aexists()
+        known = await was_posted(member, key)
         meant, more = ([], {}) if known else await _extras(member, draft)
         body = {"text": draft.text, **more}
         message = await onloop.rooms.asend(log, body, sender=member.user, key=key)
@@ -121,6 +120,15 @@ async def post(member: Membership, draft: Draft, key: str | None) -> Message:
             transaction.on_commit(partial(_tell_members, member.room.slug, message.number))
         await mark_read(member, message.number)
     return message
+
+
+async def was_posted(member: Membership, key: object) -> bool:
+    """Whether the member's message with this key is saved."""
+    if not (isinstance(key, str) and key.isprintable()):  # else ``onloop.rooms`` refuses it
+        return False
+    log = log_of(member.room.slug)
+    earlier = Message.objects.filter(room__name=log, sender=member.user_id, key=key)
+    return await earlier.aexists()
 
 
 async def _extras(member: Membership, draft: Draft) -> tuple[list[Any], dict[str, Any]]:

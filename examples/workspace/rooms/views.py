@@ -119,12 +119,12 @@ async def _post(request: HttpRequest, member: Membership) -> HttpResponse:
         if reason := services.why_silent(member):
             raise NotAllowed(reason)
         names = [clean_name(upload.name) for upload in uploads]
-        stored = [
-            await storing.store(request.user, name, upload)
-            for name, upload in zip(names, uploads, strict=True)
-        ]
-        draft = replace(draft, files=[*draft.files, *(file.pk for file in stored)])
-        await services.post(member, draft, request.POST.get("key"))
+        key = request.POST.get("key")
+        if await services.was_posted(member, key):
+            return redirect("room", member.room.slug)  # sent twice: nothing is stored again
+        async with attachments.uploaded(request.user, names, uploads) as files:
+            draft = replace(draft, files=[*draft.files, *files])
+            await services.post(member, draft, key)
     except (ValueError, BadName, storing.NoRoom) as error:
         return await _history(request, member, text=text, error=error, status=400)
     except NotAllowed as error:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import resolve
 
+from accounts.api import CHALLENGE, NOT_LOGGED_IN
 from workspace.api import ApiError, api_view
 
 API_PATHS = (
@@ -40,6 +41,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if speaks_json(request):
+        # Who is not logged in at all needs that more than a CSRF token.
+        if not request.user.is_authenticated:
+            return ApiError(401, NOT_LOGGED_IN, headers=CHALLENGE).response()
         return ApiError(403, "The CSRF token is missing or wrong.").response()
     return render(request, "403_csrf.html", status=403)
 

@@ -62,11 +62,13 @@ def api_view(*methods: str, uses_session: bool = False) -> Callable[[AnyView], A
 class ApiView(View):
     """A class-based view under the rules of ``api_view``: one method for each HTTP method."""
 
+    uses_session = False
+
     @classmethod
     def as_view(cls, **initkwargs: Any) -> AnyView:
         methods = [name.upper() for name in cls.http_method_names if hasattr(cls, name)]
         methods = [name for name in methods if name not in ("HEAD", "OPTIONS")]
-        return api_view(*methods)(super().as_view(**initkwargs))
+        return api_view(*methods, uses_session=cls.uses_session)(super().as_view(**initkwargs))
 
 
 def read_json(request: HttpRequest) -> Any:
