@@ -113,6 +113,14 @@ format: $(VENV)/.installed ## format the code and mend what can be mended
 bench: $(VENV)/.installed-bench ## measure against stock Django and others
 	$(VENV)/bin/python -m benchmarks $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(VENV)/.installed ## the example's pages, each light and dark, into the folder screenshots
+	$(VENV)/bin/python -m tests.workspace.screenshots screenshots
+
+.PHONY: readme-images
+readme-images: $(VENV)/.installed ## those that the README shows, into docs/images
+	$(VENV)/bin/python -m tests.workspace.screenshots --readme
+
 .PHONY: bench-workspace
 bench-workspace: $(VENV)/.installed ## the example under load, beside stock Django, into docs/benchmarks.md
 	$(VENV)/bin/python -m benchmarks.workspace --write $(ARGS)

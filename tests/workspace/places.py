@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
+
+from tests.workspace.browser import DEADLINE_MS, person
+from tests.workspace.conftest import WORKSPACE
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}},
+}
 
 # Names of pages and where they are. Where an address holds a number or a key, it is that of the
 # first link on another page: that page's address, and a pattern.
@@ -18,7 +33,6 @@ VISITOR: dict[str, Place] = {
     "log-in": "/accounts/login/",
     "sign-up": "/accounts/sign-up/",
     "panels": "/panels/",
-    "directory": "/directory/",
     "not-found": "/nowhere/",
 }
 GUEST: dict[str, Place] = {
@@ -30,6 +44,8 @@ GUEST: dict[str, Place] = {
     "guest-rooms": "/rooms/",
 }
 MEMBER: dict[str, Place] = {
+    "directory": "/directory/",
+    "directory-nobody": "/directory/?q=nobody",
     "member-files": "/files/",
     "member-jobs": "/jobs/",
     "member-notices": "/notices/",
@@ -74,3 +90,48 @@ async def address(page: Page, place: Place) -> str:
         "links => links.map(link => link.getAttribute('href'))"
     )
     return next(link for link in links if re.fullmatch(pattern, link))
+
+
+@asynccontextmanager
+async def visit(
+    browser: Browser, url: str, user: str | None, **options: Any
+) -> AsyncIterator[Page]:
+    """A page of somebody who is logged in, or of nobody; options are of the browser's context.
+
+    Fails if a script of the pages fails.
+    """
+    options["base_url"] = url
+    if user is not None:
+        async with person(browser, user, url, "/notices/", **options) as somebody:
+            yield somebody.page
+            # Refusals and what is not found are asked for.
+            somebody.errors = [text for text in somebody.errors if "status of 40" not in text]
+        return
+    context = await browser.new_context(**options)
+    context.set_default_timeout(DEADLINE_MS)
+    yield await context.new_page()
+    await context.close()
+
+
+def manage(env: dict[str, str], *arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=WORKSPACE,
+        env={**os.environ, **env},
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=240,
+    )
+
+
+def as_deployed(env: dict[str, str], static: Path) -> dict[str, str]:
+    """The environment of a server without DEBUG: error pages are the example's own."""
+    env = {
+        **env,
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "DEBUG": "0",
+        "HTTPS": "0",
+        "STATIC_ROOT": str(static),
+    }
+    manage(env, "collectstatic", "--noinput", "--verbosity=0")
+    return env

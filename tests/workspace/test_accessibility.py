@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer, AsgiServers, Serving
-from tests.workspace.browser import DEADLINE_MS, chromium, person
-from tests.workspace.conftest import PASSWORD, WORKSPACE
-from tests.workspace.places import EVERYBODY, address
+from tests.workspace.browser import DEADLINE_MS, chromium
+from tests.workspace.conftest import PASSWORD
+from tests.workspace.places import EVERYBODY, LOOKS, address, as_deployed, visit
 
 # All pages of a role, one after the other; against hanging.
 pytestmark = pytest.mark.timeout(300)
 expect.set_options(timeout=DEADLINE_MS)
 
 GRAVE = ("serious", "critical")
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}},
-}
 looks = pytest.mark.parametrize("look", LOOKS)
 
 
 @pytest.fixture(scope="module")
-def production(
+def deployed_env(
     workspace_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """As deployed: error pages are the example's own, files have their final names."""
-    env = {
-        **workspace_env,
-        "ALLOWED_HOSTS": "127.0.0.1",
-        "DEBUG": "0",
-        "HTTPS": "0",
-        "STATIC_ROOT": str(tmp_path_factory.mktemp("static")),
-    }
-    subprocess.run(
-        [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity=0"],
-        cwd=WORKSPACE,
-        env={**os.environ, **env},
-        check=True,
-        timeout=120,
-    )
-    return env
+    return as_deployed(workspace_env, tmp_path_factory.mktemp("static"))
 
 
 @pytest.fixture
 def asgi_server(
-    workspace_servers: AsgiServers, production: dict[str, str]
+    workspace_servers: AsgiServers, deployed_env: dict[str, str]
 ) -> Iterator[AsgiServer]:
     server = workspace_servers.get(
-        Serving(application="workspace.asgi:application", env=tuple(production.items()))
+        Serving(application="workspace.asgi:application", env=tuple(deployed_env.items()))
     )
     server.mark_log()
     yield server
@@ -68,23 +44,6 @@ def asgi_server(
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as running:
         yield running
-
-
-@asynccontextmanager
-async def visit(
-    browser: Browser, server: AsgiServer, user: str | None, look: str
-) -> AsyncIterator[Page]:
-    options = {**LOOKS[look], "base_url": server.url}
-    if user is not None:
-        async with person(browser, user, server.url, "/notices/", **options) as somebody:
-            yield somebody.page
-            # Refusals and what is not found are asked for; a script that fails is not.
-            somebody.errors = [text for text in somebody.errors if "status of 40" not in text]
-        return
-    context = await browser.new_context(**options)
-    context.set_default_timeout(DEADLINE_MS)
-    yield await context.new_page()
-    await context.close()
 
 
 async def problems(page: Page) -> list[str]:
@@ -106,7 +65,7 @@ async def problems(page: Page) -> list[str]:
 async def test_no_page_has_a_serious_problem(
     browser: Browser, asgi_server: AsgiServer, user: str | None, look: str
 ) -> None:
-    async with visit(browser, asgi_server, user, look) as page:
+    async with visit(browser, asgi_server.url, user, **LOOKS[look]) as page:
         found: list[str] = []
         for place in EVERYBODY[user].values():
             await page.goto(await address(page, place))
@@ -119,7 +78,7 @@ async def test_nor_have_forms_that_were_filled_in_wrong(
     browser: Browser, asgi_server: AsgiServer, look: str
 ) -> None:
     found = []
-    async with visit(browser, asgi_server, None, look) as page:
+    async with visit(browser, asgi_server.url, None, **LOOKS[look]) as page:
         await page.goto("/accounts/login/")
         await page.get_by_label("Username").fill("demo")
         await page.get_by_label("Password").fill("wrong")
@@ -143,7 +102,7 @@ async def test_nor_have_a_job_a_shared_file_and_the_open_menu(
     browser: Browser, asgi_server: AsgiServer, look: str
 ) -> None:
     found = []
-    async with visit(browser, asgi_server, "demo", look) as page:
+    async with visit(browser, asgi_server.url, "demo", **LOOKS[look]) as page:
         await page.goto("/jobs/")
         await page.get_by_role("button", name="Report").click()
         await expect(page.locator(".work")).to_have_attribute("data-state", "done")
@@ -163,7 +122,7 @@ async def test_nor_have_a_job_a_shared_file_and_the_open_menu(
 
 
 async def test_the_menu_goes_by_keyboard(browser: Browser, asgi_server: AsgiServer) -> None:
-    async with visit(browser, asgi_server, "demo", "light") as page:
+    async with visit(browser, asgi_server.url, "demo") as page:
         menu = page.locator(".menu")
         summary = menu.locator("summary")
         await summary.focus()
