@@ -14,8 +14,8 @@ from tests.servers import AsgiServer
 from tests.workspace.browser import DEADLINE_MS, chromium, person
 from tests.workspace.test_files import picture
 
-# What is sent is tested on both; what a browser makes of it is the same.
-pytestmark = pytest.mark.only_on("postgresql")
+# What is sent is tested on both; what a browser makes of it is mostly the same.
+on_one = pytest.mark.only_on("postgresql")
 
 expect.set_options(timeout=DEADLINE_MS)
 
@@ -110,6 +110,7 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
         await expect(page.locator(".file", has_text=f"{mark}-slow")).to_have_count(0)
 
 
+@on_one
 async def test_all_can_be_done_without_javascript(
     browser: Browser, asgi_server: AsgiServer
 ) -> None:

@@ -16,8 +16,8 @@ from tests.workspace.test_files_browser import file, fits
 from tests.workspace.test_jobs import lines, some_sku
 from tests.workspace.works import PAUSE
 
-# What is sent is tested on both; what a browser makes of it is the same.
-pytestmark = pytest.mark.only_on("postgresql")
+# What is sent is tested on both; what a browser makes of it is mostly the same.
+on_one = pytest.mark.only_on("postgresql")
 
 expect.set_options(timeout=DEADLINE_MS)
 
@@ -82,6 +82,7 @@ async def test_an_import_is_followed_live_cancelled_and_begun_anew(
         await page.screenshot(path=tmp_path / "done.png", full_page=True)
 
 
+@on_one
 async def test_jobs_work_without_javascript(browser: Browser, asgi_server: AsgiServer) -> None:
     options = {"java_script_enabled": False}
     async with person(browser, "demo", asgi_server.url, "/jobs/", **options) as demo:

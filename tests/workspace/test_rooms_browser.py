@@ -14,8 +14,8 @@ from tests.workspace.browser import DEADLINE_MS, chromium, person
 from tests.workspace.members import member
 from tests.workspace.test_rooms import in_stock, order
 
-# What is sent is tested on both; what a browser makes of it is the same.
-pytestmark = pytest.mark.only_on("postgresql")
+# What is sent is tested on both; what a browser makes of it is mostly the same.
+on_one = pytest.mark.only_on("postgresql")
 
 GENERAL = "/rooms/general/"
 
@@ -61,6 +61,7 @@ async def test_two_people_talk(browser: Browser, asgi_server: AsgiServer) -> Non
         await expect(demo.present).to_have_text("Here now: demo")
 
 
+@on_one
 async def test_who_loses_the_connection_gets_what_was_missed(
     browser: Browser, asgi_server: AsgiServer, proxy: FaultProxy
 ) -> None:
@@ -88,6 +89,7 @@ async def test_who_loses_the_connection_gets_what_was_missed(
         await expect(robin.banner).to_be_hidden()
 
 
+@on_one
 async def test_an_answer_that_is_lost_does_not_double_a_message(
     browser: Browser, asgi_server: AsgiServer, proxy: FaultProxy
 ) -> None:
@@ -132,6 +134,7 @@ async def test_a_browser_that_is_offline_says_so_and_sends_later(
         await expect(robin.banner).to_be_hidden()
 
 
+@on_one
 async def test_who_was_logged_out_meanwhile_is_taken_to_the_log_in_page(
     browser: Browser, proxy: FaultProxy
 ) -> None:
@@ -142,6 +145,7 @@ async def test_who_was_logged_out_meanwhile_is_taken_to_the_log_in_page(
         await robin.page.wait_for_url("**/accounts/login/**")
 
 
+@on_one
 async def test_notices_and_counters_arrive_live(
     browser: Browser, asgi_server: AsgiServer, ahttp: httpx.AsyncClient
 ) -> None:
@@ -165,6 +169,7 @@ async def test_notices_and_counters_arrive_live(
         await expect(demo.unread("orders")).to_be_hidden()
 
 
+@on_one
 async def test_all_can_be_read_and_written_without_javascript(
     browser: Browser, asgi_server: AsgiServer
 ) -> None:
