@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.test import TestCase, override_settings
+from django.test import AsyncClient, TestCase, override_settings
 
 from accounts import services
 from accounts.models import Profile, Role
@@ -113,6 +113,12 @@ class SignUpTests(TestCase):
             self.assertNotContains(login, "/accounts/sign-up/")
             with self.assertRaisesMessage(services.SignUpClosed, "Ask an owner"):
                 await services.sign_up(get_user_model()(username="x"))
+        assert not await get_user_model().objects.aexists()
+
+    async def test_a_form_that_has_expired_says_what_to_do(self) -> None:
+        strict = AsyncClient(enforce_csrf_checks=True)
+        answer = await strict.post("/accounts/sign-up/", NEW)
+        self.assertContains(answer, "Go back, load the page anew", status_code=403)
         assert not await get_user_model().objects.aexists()
 
 
