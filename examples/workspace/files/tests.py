@@ -91,7 +91,7 @@ class StoringTest(TransactionTestCase):
             if not isinstance(result, asyncio.CancelledError):
                 break
         assert isinstance(result, StoredFile)
-        assert turns > 5
+        assert turns, "it was cancelled at least once"
 
     async def test_a_thumbnail_that_comes_as_its_file_goes_is_taken_away_too(self) -> None:
         file = await self.store()
