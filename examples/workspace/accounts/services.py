@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
@@ -18,12 +19,14 @@ from accounts.models import Profile, Role
 from accounts.roles import require
 from notices.models import Notice
 from notices.services import inbox_of, notify
+from onloop import bridge
 from onloop.rooms.errors import AnnounceFailed
 from onloop.tokens.models import Token
 
 logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 50
+TAKEN = "A user with that username already exists."
 
 
 class Refused(Exception):
@@ -62,8 +65,13 @@ async def sign_up(user: Any) -> Any:
     """
     if not settings.SIGN_UP:
         raise SignUpClosed("Sign-up is closed here. Ask an owner for an account.")
+    users = get_user_model().objects
     try:
         async with transaction.atomic():
+            # One after the other: the table's own rule has “Ada” and “ada” for two names.
+            await _lock_names()
+            if await users.filter(username__iexact=user.username).aexists():
+                raise UsernameTaken(TAKEN)
             await user.asave(force_insert=True)
             await Profile.objects.acreate(user=user, role=settings.SIGN_UP_ROLE)
             await rooms.services.welcome(user)
@@ -74,11 +82,18 @@ async def sign_up(user: Any) -> Any:
                 reverse("profile"),
             )
     except IntegrityError:
-        # Somebody else was quicker since the form was checked.
-        if await get_user_model().objects.filter(username=user.username).aexists():
-            raise UsernameTaken("A user with that username already exists.") from None
+        # Somebody was quicker by another way, the admin say.
+        if await users.filter(username=user.username).aexists():
+            raise UsernameTaken(TAKEN) from None
         raise
     return user
+
+
+async def _lock_names() -> None:
+    """Until the transaction ends nobody else signs up."""
+    model = get_user_model()
+    kind = await bridge.run(ContentType.objects.get_for_model, model)
+    await ContentType.objects.select_for_update(no_key=True).aget(pk=kind.pk)
 
 
 async def change_profile(user: Any, *, first_name: str, last_name: str, about: str) -> None:
