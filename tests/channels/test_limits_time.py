@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 
 import pytest
 
@@ -42,6 +43,21 @@ async def test_without_a_limit_there_is_no_timer(db_clean, noted):
         async with Played(limited()) as server:
             await server.until_sent("websocket.accept")
             assert shutdown._of_running_loop()._looking is None
+
+
+@pytest.mark.usefixtures("db_clean")
+def test_a_loop_that_has_ended_is_not_kept():
+    """By the timer that its last socket had."""
+
+    async def visit() -> weakref.ref[asyncio.AbstractEventLoop]:
+        with setting(IDLE_TIMEOUT=3600):
+            async with Played(limited()) as server:
+                await server.until_sent("websocket.accept")
+        return weakref.ref(asyncio.get_running_loop())
+
+    first = asyncio.run(visit())
+    asyncio.run(visit())
+    assert first() not in shutdown._loops
 
 
 @pytest.fixture

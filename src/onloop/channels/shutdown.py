@@ -66,7 +66,13 @@ _kept: set[asyncio.Task[None]] = set()
 
 
 def _of_running_loop() -> _OfLoop:
-    return _loops.setdefault(asyncio.get_running_loop(), _OfLoop())
+    loop = asyncio.get_running_loop()
+    if loop not in _loops:
+        # A timer refers to its loop, so that one would be kept by what is kept for it.
+        for closed in [other for other in _loops if other.is_closed()]:
+            del _loops[closed]
+        _loops[loop] = _OfLoop()
+    return _loops[loop]
 
 
 def opened(session: Session, wire: Wire) -> None:

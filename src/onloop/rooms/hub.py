@@ -69,7 +69,7 @@ class Hub:
         self._wake = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._asking: set[asyncio.Task[None]] = set()
-        self._keeper = self._start(self._keep())
+        self._keeper = self._start(self._run())
 
     # --- sockets --------------------------------------------------------------------------
 
@@ -219,6 +219,18 @@ class Hub:
 
     # --- the keeper -----------------------------------------------------------------------
 
+    async def _run(self) -> None:
+        try:
+            await self._keep()
+        except asyncio.CancelledError:
+            # The loop ends, with sockets in rooms. A layer may outlive it, and would go on
+            # filling a channel that nobody reads.
+            self._emptied.update(self.rooms)
+            self.rooms.clear()
+            await self._leave_groups()
+            raise
+        await self._end()
+
     async def _keep(self) -> None:
         """Write who is there, and at each heartbeat look for what nobody has told."""
         beat_at = self.loop.time()
@@ -247,7 +259,6 @@ class Hub:
             _release([*waiting, *self._waiting])
             if self._pump is not None:
                 self._pump.cancel()
-        await self._end()
 
     async def _work(self, *, beat: bool) -> None:
         await self._leave_groups()
