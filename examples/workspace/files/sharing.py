@@ -50,8 +50,12 @@ async def revoke(file: StoredFile, pk: uuid.UUID) -> None:
 
 
 async def follow(pk: uuid.UUID) -> ShareLink:
-    """The link with its file. Raises ``ShareLink.DoesNotExist`` and ``LinkIsOver``."""
-    link = await ShareLink.objects.select_related("file__owner").aget(pk=pk)
+    """The link with its file. Raises ``ShareLink.DoesNotExist`` and ``LinkIsOver``.
+
+    Links of an account that was closed lead nowhere.
+    """
+    links = ShareLink.objects.filter(file__owner__is_active=True)
+    link = await links.select_related("file__owner").aget(pk=pk)
     if not link.works:
         raise LinkIsOver(link)
     return link

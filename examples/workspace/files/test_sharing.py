@@ -72,6 +72,12 @@ class SharingTest(TestCase):
             answer = await self.async_client.get(address + each)
             self.assertContains(answer, "This link was revoked", status_code=410)
 
+    async def test_links_of_an_account_that_was_closed_lead_nowhere(self) -> None:
+        address = await self.link_to(await self.keep())
+        await get_user_model().objects.filter(pk=self.ann.pk).aupdate(is_active=False)
+        for each in ("", "download/", "preview/"):
+            assert (await self.async_client.get(address + each)).status_code == 404
+
     async def test_links_expire(self) -> None:
         address = await self.link_to(await self.keep(), "1")
         link = await ShareLink.objects.aget()
