@@ -1,7 +1,12 @@
 """What this service knows of a user beyond Django's own model."""
 
+from functools import partial
+from typing import Any
+
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 
 
 class Role(models.TextChoices):
@@ -29,3 +34,12 @@ class Profile(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}, {self.get_role_display()}"
+
+
+@receiver(post_save, sender=settings.AUTH_USER_MODEL)
+def end_sockets(instance: Any, created: bool, **kwargs: Any) -> None:
+    """Whoever's account is closed, in the admin say, does not go on listening."""
+    from accounts import services
+
+    if not (created or instance.is_active):
+        transaction.on_commit(partial(services.end_sockets, instance.pk), robust=True)

@@ -136,6 +136,17 @@ async def change_role(by: Any, pk: int, role: Role) -> Any:
     return user
 
 
+def end_sockets(user: int) -> None:
+    """Close all that the user has open, wherever."""
+    try:
+        onloop.rooms.announce(inbox_of(user), "closed")
+    except AnnounceFailed:
+        logger.warning("The sockets of user %s stay open.", user)
+        return
+    for slug in rooms.services.rooms_of(user):
+        rooms.services.send_away(slug, user)
+
+
 def valid_tokens(user: Any) -> QuerySet[Token]:
     unexpired = Q(expires=None) | Q(expires__gt=timezone.now())
     return user.bearer_tokens.filter(unexpired, revoked=None)

@@ -32,7 +32,10 @@ class InboxConsumer(RoomConsumer):
         await self.send_json({"type": "notices", "unread": unread})
 
     async def room_events(self, message: Any) -> None:
-        """Bells that ring at once are counted once."""
+        """Bells that ring at once are counted once. Who has no account any more hears none."""
+        if any(event["type"] == "closed" for event in message["events"]):
+            await self.close(4403)
+            return
         others = [event for event in message["events"] if event["type"] != "notices"]
         if len(others) < len(message["events"]):
             await self.send_unread()

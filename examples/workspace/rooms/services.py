@@ -50,8 +50,8 @@ def memberships_of(user: Any) -> QuerySet[Membership]:
 
 
 async def membership(user: Any, slug: str) -> Membership:
-    found = await memberships_of(user).filter(room__slug=slug).afirst()
-    if found is None:
+    rows = memberships_of(user).filter(room__slug=slug, user__is_active=True)
+    if (found := await rows.afirst()) is None:
         raise NotAMember
     return found
 
@@ -173,10 +173,14 @@ async def welcome(user: Any) -> None:
             )
 
 
+def rooms_of(user: int) -> QuerySet[Room, str]:
+    """The slugs of the rooms that a user is in."""
+    return Room.objects.filter(memberships__user=user).values_list("slug", flat=True)
+
+
 async def tell_role(user: int) -> None:
     """The sockets that a user has in rooms hear that the role has changed."""
-    slugs = Room.objects.filter(memberships__user=user).values_list("slug", flat=True)
-    for slug in await slugs.alist():
+    for slug in await rooms_of(user).alist():
         await onloop.rooms.aannounce(log_of(slug), "role", user=user)
 
 

@@ -89,7 +89,9 @@ class QueriesTests(TestCase):
     def make_talk(self, no: int, user: Any) -> None:
         Membership.objects.create(room=self.room, user=user)
         rooms = [
-            Room.objects.create(slug=f"{kind}-{no}", name=f"{kind} {no}", is_open=kind == "open")
+            Room.objects.create(
+                slug=f"{kind}-{no}", name=f"{kind} {no}", is_open=kind == "open"
+            )
             for kind in ("open", "closed", "mine")
         ]
         Membership.objects.create(room=rooms[2], user=self.owner)
