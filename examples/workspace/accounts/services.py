@@ -156,9 +156,12 @@ async def issue_token(
     user: Any, name: str, expires: datetime.timedelta | None
 ) -> tuple[Token, str]:
     """A bearer token and its text, which is told only now. Raises ``TooManyTokens``."""
-    if await valid_tokens(user).acount() >= MAX_TOKENS:
-        raise TooManyTokens(f"You have {MAX_TOKENS} tokens. Revoke one of them first.")
-    return await Token.aissue(user, name=name, expires=expires)
+    async with transaction.atomic():
+        # Of two at once the second counts the first.
+        await get_user_model().objects.select_for_update(no_key=True).aget(pk=user.pk)
+        if await valid_tokens(user).acount() >= MAX_TOKENS:
+            raise TooManyTokens(f"You have {MAX_TOKENS} tokens. Revoke one of them first.")
+        return await Token.aissue(user, name=name, expires=expires)
 
 
 async def revoke_token(user: Any, pk: int) -> Token | None:

@@ -1,4 +1,4 @@
-"""``manage.py test``: names that several ask for in the same moment."""
+"""``manage.py test``: names and tokens that are asked for in the same moment."""
 
 import asyncio
 
@@ -6,6 +6,7 @@ from django.contrib.auth import get_user_model
 from django.test import TransactionTestCase
 
 from accounts import services
+from onloop.tokens.models import Token
 
 
 class NameTests(TransactionTestCase):
@@ -20,3 +21,16 @@ class NameTests(TransactionTestCase):
         refused = [each for each in results if isinstance(each, services.UsernameTaken)]
         assert len(refused) == len(names) - 1, results
         assert await users.objects.acount() == 1
+
+
+class TokenTests(TransactionTestCase):
+    async def test_nobody_gets_more_tokens_by_asking_at_once(self) -> None:
+        user = await get_user_model().objects.acreate_user("ada")
+        for _ in range(services.MAX_TOKENS - 2):
+            await Token.aissue(user, name="before")
+        results = await asyncio.gather(
+            *(services.issue_token(user, "at once", None) for _ in range(6)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(each, services.TooManyTokens) for each in results) == 4, results
+        assert await services.valid_tokens(user).acount() == services.MAX_TOKENS
