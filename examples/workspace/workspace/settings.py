@@ -91,7 +91,7 @@ REDIS_URL = os.environ.get("REDIS_URL")
 CHANNEL_LAYERS = {"default": environment.channel_layer(REDIS_URL)}
 CACHES = {"default": environment.cache(REDIS_URL)}
 # Read from Redis, where there is one, and written to the database as well: they outlive it.
-SESSION_ENGINE = f"django.contrib.sessions.backends.{'cached_db' if REDIS_URL else 'db'}"
+SESSION_ENGINE = "workspace.sessions" if REDIS_URL else "django.contrib.sessions.backends.db"
 
 # Jobs run in this process; with a broker, in Celery's workers (see ``workspace/celery.py``).
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
