@@ -33,13 +33,20 @@ def workspace_env(
     database: TestDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """The environment of the service; its database is made, migrated and seeded once."""
+    return seeded(database, NAME, tmp_path_factory)
+
+
+def seeded(
+    database: TestDatabases, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The environment of a service with a database of its own, migrated and seeded."""
     if database.place is None:
-        url = f"sqlite:////{tmp_path_factory.mktemp('workspace') / 'workspace.sqlite3'}"
+        url = f"sqlite:////{tmp_path_factory.mktemp(name) / 'workspace.sqlite3'}"
     else:
         with database.connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         place = database.place
-        url = f"postgresql://{USER}@{place.host}:{place.port}/{NAME}"
+        url = f"postgresql://{USER}@{place.host}:{place.port}/{name}"
     env = {
         "DATABASE_URL": url,
         "DJANGO_SETTINGS_MODULE": "workspace.settings",

@@ -38,6 +38,8 @@ async def index(request: HttpRequest) -> HttpResponse:
         begun = await services.begin(request.user, kind, source)
     except (BadName, storing.NoRoom, services.NotNow) as error:
         return await _list(request, error=error, kind=kind, status=400)
+    except PermissionDenied as error:
+        return await _list(request, error=error, kind=kind, status=403)
     return redirect("work", begun.pk)
 
 
@@ -47,7 +49,7 @@ async def _source(request: HttpRequest) -> StoredFile:
     Raises ``BadName`` or ``NoRoom``.
     """
     if not await request.user.ahas_perms(MAY_IMPORT):
-        raise PermissionDenied
+        raise PermissionDenied("Imports are for accounts that may change products.")
     upload = request.FILES.get("file")
     if upload is None:
         chosen = request.POST.get("source", "")

@@ -42,7 +42,10 @@ INSTALLED_APPS = [
     "files",
     "jobs",
     "operations",
+    "api",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -54,6 +57,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "workspace.requestid.middleware",
     "onloop.middleware.RequestTimingMiddleware",
+    "onloop.middleware.JSONErrorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -69,6 +73,8 @@ ONLOOP = {
     # Sync views run in a thread unless they are named here. These do nothing but talk to the
     # database, so they are as quick on the loop as an async view.
     "ON_LOOP": ["django.contrib.admin", "rest_framework"],
+    # What no view has answered is a problem document here, whatever a client accepts.
+    "JSON_ERRORS": ["/api/"],
     "LIFESPAN": [
         "workspace.lifespan.announce",
         "panels.demo.services",
@@ -173,14 +179,33 @@ WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["workspace.rest.permissions.StaffOrReadOnly"],
-    "DEFAULT_PAGINATION_CLASS": "workspace.rest.pagination.Pages",
-    "DEFAULT_FILTER_BACKENDS": [
-        "rest_framework.filters.SearchFilter",
-        "rest_framework.filters.OrderingFilter",
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "api.authentication.BearerToken",
+        "rest_framework.authentication.SessionAuthentication",
     ],
-    "EXCEPTION_HANDLER": "workspace.rest.errors.exception_handler",
+    "DEFAULT_PERMISSION_CLASSES": ["api.permissions.ByRole"],
+    "DEFAULT_PAGINATION_CLASS": "api.pages.Pages",
+    "DEFAULT_PARSER_CLASSES": ["api.parsers.BoundedJSON"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
+    "EXCEPTION_HANDLER": "api.problems.exception_handler",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Workspace API",
+    "DESCRIPTION": "All that the pages do, for programs: the same services, the same roles.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PATH_CONVERTER_OVERRIDES": {"id": int},
+    "ENUM_NAME_OVERRIDES": {
+        "JobKind": "jobs.models.Work.Kind",
+        "NoticeKind": "notices.models.Notice.Kind",
+    },
 }
 
 LOGGING = {

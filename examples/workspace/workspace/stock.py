@@ -39,6 +39,7 @@ MIDDLEWARE = "workspace.stock.with_user"
 LEFT_OUT = {
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "onloop.middleware.BearerTokenMiddleware",
+    "onloop.middleware.JSONErrorMiddleware",
 }
 
 Application = Callable[..., Awaitable[None]]

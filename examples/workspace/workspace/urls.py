@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from catalogue.rest import router
 from people.directory import directory
 from workspace import errors, views
 
@@ -24,7 +23,7 @@ urlpatterns = [
     path("directory/", directory, name="directory"),
     path("admin/", admin.site.urls),
     path("health/", include("onloop.health")),
-    path("api/", include(router.urls)),
+    path("api/", include("api.urls")),
     re_path(errors.API_PATHS, errors.unknown_address),
 ]
 

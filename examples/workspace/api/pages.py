@@ -1,4 +1,4 @@
-"""Pages under ``/api/``: as large as elsewhere, in DRF's own shape."""
+"""Pages of lists, in Django REST framework's own shape."""
 
 from rest_framework.pagination import PageNumberPagination
 
