@@ -97,4 +97,4 @@ async def for_ever():
     try:
         await asyncio.sleep(3600)
     finally:
-        await Author.objects.acreate(name="cleaned up")
+        await Author.objects.aget_or_create(name="cleaned up")  # it may run twice
