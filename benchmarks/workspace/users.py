@@ -47,7 +47,11 @@ class User:
         self.random = random.Random(seed)
         cookies = {"sessionid": session, "csrftoken": TOKEN}
         self.http = aiohttp.ClientSession(
-            url, cookies=cookies, timeout=aiohttp.ClientTimeout(PATIENCE_S)
+            url,
+            cookies=cookies,
+            timeout=aiohttp.ClientTimeout(PATIENCE_S),
+            # Given up before the server does (uvicorn: 5 s), or a POST may meet its end.
+            connector=aiohttp.TCPConnector(keepalive_timeout=2),
         )
         self.socket: aiohttp.ClientWebSocketResponse | None = None
         self.posted: dict[str, asyncio.Future[None]] = {}
