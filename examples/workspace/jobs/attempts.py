@@ -8,8 +8,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.urls import reverse
 
 from jobs.models import Work
+from notices.models import Notice
+from notices.services import notify
 from onloop.tasks import progress
 
 
@@ -52,3 +55,16 @@ class Attempt:
     async def note(self, **values: Any) -> None:
         """Write what has come of it so far; in ``writing``."""
         await Work.objects.filter(pk=self.work_id).aupdate(**values)
+
+    async def end(self, how: str, **values: Any) -> None:
+        """Write the last of it, and tell the owner: once, though it may run again after a kill.
+
+        Raises ``Superseded``.
+        """
+        async with self.writing():
+            work = await Work.objects.aget(pk=self.work_id)
+            await self.note(told=self.number, **values)
+            if work.told < self.number:
+                text = f"{work.get_kind_display()} {how}."
+                where = reverse("work", args=[work.pk])
+                await notify([work.owner_id], Notice.Kind.JOB, text, where)

@@ -31,6 +31,8 @@ class Work(models.Model):
     # Why it could not be done, for its owner.
     problem = models.CharField(max_length=300, blank=True, editable=False)
     result = models.JSONField(null=True, blank=True, editable=False)
+    # The attempt whose end the owner was told of.
+    told = models.PositiveIntegerField(default=0, editable=False)
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -38,7 +38,13 @@ async def _run(function: Callable[[Attempt, Work], Awaitable[None]], attempt: At
         try:
             await function(attempt, await attempt.work())
         except Refused as error:
-            async with attempt.writing():
-                await attempt.note(problem=str(error)[:300])
+            await attempt.end("was refused", problem=str(error)[:300])
+        except Superseded:
+            raise
+        except Exception:
+            await attempt.end("failed")
+            raise
+        else:
+            await attempt.end("is done")
     except Superseded:
         logger.info("Attempt %d at work %d is not the newest.", attempt.number, attempt.work_id)

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import tempfile
 from decimal import Decimal
+from unittest.mock import patch
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
@@ -17,10 +18,11 @@ from catalogue.models import Category, Product
 from catalogue.table import BadTable, read_rows, write_rows
 from files import storing
 from files.models import StoredFile
-from jobs import services, tasks
+from jobs import importing, services, tasks
 from jobs.attempts import Attempt, Superseded
 from jobs.models import Work
 from jobs.states import shown
+from notices.models import Notice
 from onloop.tasks.models import Job
 from workspace.background import PACKAGE, task_backends
 
@@ -140,6 +142,25 @@ class WorkTest(TransactionTestCase):
                 raise AssertionError("it may write")
         except Superseded:
             pass
+
+    async def test_the_owner_is_told_of_the_end_of_each_attempt_once(self) -> None:
+        work = await self.begun()
+        for _ in range(2):  # the second time as after a kill
+            await tasks.import_products.func(work.pk, 1)
+        notice = await Notice.objects.aget(user=self.user)
+        assert notice.text == "Import of products is done."
+        assert notice.path == f"/jobs/{work.pk}/"
+
+        await Work.objects.filter(pk=work.pk).aupdate(attempt=2)
+        with patch.object(importing, "run", side_effect=LookupError):
+            try:
+                await tasks.import_products.func(work.pk, 2)
+            except LookupError:
+                pass
+        await Work.objects.filter(pk=work.pk).aupdate(attempt=3, source=None)
+        await tasks.import_products.func(work.pk, 3)
+        told = [notice.text async for notice in Notice.objects.order_by("pk")]
+        assert told[1:] == ["Import of products failed.", "Import of products was refused."]
 
     async def test_of_two_who_try_again_at_once_one_does(self) -> None:
         work = await self.begun()
