@@ -14,7 +14,8 @@ from tests.workspace.conftest import PASSWORD
 from tests.workspace.places import EVERYBODY, LOOKS, address, as_deployed, visit
 
 # All pages of a role, one after the other; against hanging.
-pytestmark = pytest.mark.timeout(300)
+# Pages are the same on both databases.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.only_on("postgresql")]
 expect.set_options(timeout=DEADLINE_MS)
 
 GRAVE = ("serious", "critical")

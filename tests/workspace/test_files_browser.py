@@ -33,7 +33,8 @@ def file(name: str, content: bytes) -> dict[str, object]:
 
 
 async def fits(page: Page) -> bool:
-    """Nothing is wider than the window."""
+    """Nothing is wider than the window, once the page has its style."""
+    await page.wait_for_load_state()
     return await page.evaluate(
         "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
