@@ -65,7 +65,7 @@ types: $(VENV)/.installed ## the types of src, strictly
 layers: $(VENV)/.installed ## who may import whom
 	$(VENV)/bin/lint-imports
 
-# In four parts, of which `make -j2` runs two at a time.
+# In four parts, of which `make -j3` runs three at a time.
 .PHONY: test
 test: test-inside test-sqlite test-processes test-reliability-uvloop ## the tests, on both databases
 
