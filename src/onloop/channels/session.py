@@ -163,7 +163,7 @@ class Session:
                 application.cancel()
 
     def until_over(self) -> asyncio.Future[None]:
-        """A future that is done when `serve` has ended."""
+        """A future that is done when the session is over: `leave` was called."""
         if self._over is None:
             self._over = self._loop.create_future()
             if self.is_over:
