@@ -7,6 +7,7 @@ import platform
 import statistics
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Result:
     def all_ms(self) -> list[float]:
         return [took for kind in self.seen.took_ms.values() for took in kind]
 
-    def row(self, name: str) -> str:
+    def row(self, rest_s: float, name: str) -> str:
         took = self.all_ms
         cells = [
             f"{len(took) / self.seconds:.0f}",
@@ -44,12 +45,12 @@ class Result:
             f"{self.mib:.0f}",
             f"{sum(self.seen.errors.values())}",
         ]
-        return f"| {name} | {' | '.join(cells)} |"
+        return f"| {rest_s:g} s | {name} | {' | '.join(cells)} |"
 
 
 HEAD = (
-    "| | requests a second | messages heard a second | p50, ms | p99, ms | threads | "
-    "memory, MiB | errors |\n|---|---:|---:|---:|---:|---:|---:|---:|"
+    "| rest | | requests a second | messages heard a second | p50, ms | p99, ms | threads | "
+    "memory, MiB | errors |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
@@ -61,26 +62,34 @@ def percentile(values: list[float], number: int) -> float:
 
 def main() -> int:
     options = arguments(sys.argv[1:])
-    results = {}
+    results: dict[str, list[Result]] = {}
     for name, stock in CONTENDERS.items():
         if options.only and options.only != name.split()[0].lower():
             continue
-        print(f"{name}: {options.users} users for {options.seconds:g} s …", flush=True)
+        print(f"{name}: {options.users} users for {options.seconds:g} s a load …", flush=True)
         results[name] = measure(options, stock=stock)
-        for what, times in sorted(results[name].seen.errors.items()):
+        for what, times in sorted(
+            sum((result.seen.errors for result in results[name]), Counter()).items()
+        ):
             print(f"  {times} times {what}")
     text = report(options, results)
     print(text)
     if options.write:
         write(text)
-    return 0 if all(result.all_ms for result in results.values()) else 1
+    return 0 if all(load.all_ms for loads in results.values() for load in loads) else 1
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workspace", description=__doc__)
     parser.add_argument("--users", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--think", type=float, default=0.5, help="seconds of rest, on average")
+    parser.add_argument("--seconds", type=float, default=60, help="of each load")
+    parser.add_argument(
+        "--rest",
+        type=float,
+        nargs="+",
+        default=[3, 1.5, 0.5],
+        help="seconds between two actions, on average; several: a load for each",
+    )
     parser.add_argument("--only", choices=["onloop", "stock"])
     parser.add_argument("--write", action="store_true", help=f"the table into {PAGE.name}")
     options = parser.parse_args(words)
@@ -89,7 +98,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, *, stock: bool) -> Result:
+def measure(options: argparse.Namespace, *, stock: bool) -> list[Result]:
     port = free_port()
     with running(stock=stock, port=free_port(), upstream=f"http://127.0.0.1:{port}") as service:
         people = service.make_users(options.users)
@@ -98,11 +107,10 @@ def measure(options: argparse.Namespace, *, stock: bool) -> Result:
 
 async def visit(
     options: argparse.Namespace, service: Service, people: list[dict[str, str]], port: int
-) -> Result:
-    seen = Seen()
+) -> list[Result]:
     async with upstream(port):
         users = [
-            User(service.url, one["session"], one["room"], seen, number)
+            User(service.url, one["session"], one["room"], number)
             for number, one in enumerate(people)
         ]
         try:
@@ -110,21 +118,26 @@ async def visit(
             # Every second one has a room open.
             for user in users[::2]:
                 await user.enter()
-            seen.took_ms.clear()
-            seen.errors.clear()
-            seen.heard = 0
             gc.freeze()
-            began = time.perf_counter()
-            until = began + options.seconds
-            taken = asyncio.create_task(watch(service))
-            async with asyncio.timeout(options.seconds + 2 * PATIENCE_S):
-                await asyncio.gather(*(user.act(until, options.think) for user in users))
-            seconds = time.perf_counter() - began
-            taken.cancel()
-            peak = await taken
+            return [await load(options, service, users, rest_s) for rest_s in options.rest]
         finally:
             await asyncio.gather(*(user.leave() for user in users))
-    threads, mib = peak
+
+
+async def load(
+    options: argparse.Namespace, service: Service, users: list[User], rest_s: float
+) -> Result:
+    seen = Seen()
+    for user in users:
+        user.seen = seen
+    began = time.perf_counter()
+    until = began + options.seconds
+    taken = asyncio.create_task(watch(service))
+    async with asyncio.timeout(options.seconds + 2 * PATIENCE_S):
+        await asyncio.gather(*(user.act(until, rest_s) for user in users))
+    seconds = time.perf_counter() - began
+    taken.cancel()
+    threads, mib = await taken
     return Result(seen, seconds, threads, mib)
 
 
@@ -147,27 +160,31 @@ async def watch(service: Service) -> tuple[int, float]:
         return threads, mib
 
 
-def report(options: argparse.Namespace, results: dict[str, Result]) -> str:
+def report(options: argparse.Namespace, results: dict[str, list[Result]]) -> str:
     lines = [
-        f"{options.users} users, each with {options.think:g} s of rest between two actions, "
-        f"every second one with a room open, for {options.seconds:g} s. Two web processes; "
-        "threads and memory are the most that both had together. "
-        f"Python {platform.python_version()}, "
-        f"Django {django.get_version()}.",
+        f"{options.users} users, every second one with a room open, {options.seconds:g} s a "
+        "load. Two web processes; threads and memory are the most that both had together. "
+        f"Python {platform.python_version()}, Django {django.get_version()}.",
         "",
         HEAD,
-        *(result.row(name) for name, result in results.items()),
+    ]
+    for number, rest_s in enumerate(options.rest):
+        lines += (loads[number].row(rest_s, name) for name, loads in results.items())
+    columns = [(name, number) for number, _ in enumerate(options.rest) for name in results]
+    lines += [
         "",
         "Median and 99th percentile by what was done, ms:",
         "",
-        f"| | {' | '.join(results)} |",
-        f"|---|{'---:|' * len(results)}",
+        "| | "
+        + " | ".join(f"{name}, {options.rest[number]:g} s" for name, number in columns)
+        + " |",
+        f"|---|{'---:|' * len(columns)}",
     ]
     for action, _weight in User.MIX:
         kind = action.__name__
         cells = []
-        for result in results.values():
-            took = result.seen.took_ms.get(kind, [])
+        for name, number in columns:
+            took = results[name][number].seen.took_ms.get(kind, [])
             cells.append(f"{percentile(took, 50):.0f} / {percentile(took, 99):.0f}")
         lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

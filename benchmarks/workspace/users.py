@@ -42,8 +42,9 @@ class Unexpected(Exception):
 class User:
     """Somebody with a browser: one session, connections that are kept, some with a socket."""
 
-    def __init__(self, url: str, session: str, room: str, seen: Seen, seed: int) -> None:
-        self.url, self.room, self.seen = url, room, seen
+    def __init__(self, url: str, session: str, room: str, seed: int) -> None:
+        self.url, self.room = url, room
+        self.seen = Seen()
         self.random = random.Random(seed)
         cookies = {"sessionid": session, "csrftoken": TOKEN}
         self.http = aiohttp.ClientSession(
@@ -128,10 +129,10 @@ class User:
 
     # --- how --------------------------------------------------------------------------------
 
-    async def act(self, until: float, think_s: float) -> None:
-        """Go on until then, with a rest of `think_s` on the average."""
+    async def act(self, until: float, rest_s: float) -> None:
+        """Go on until then, with a rest of `rest_s` on the average."""
         actions, weights = zip(*self.MIX, strict=True)
-        await asyncio.sleep(self.random.uniform(0, think_s * 2))
+        await asyncio.sleep(self.random.uniform(0, rest_s * 2))
         while time.perf_counter() < until:
             (action,) = self.random.choices(actions, weights)
             began = time.perf_counter()
@@ -141,7 +142,8 @@ class User:
                 self.seen.errors[f"{action.__name__}: {error or type(error).__name__}"] += 1
             else:
                 self.seen.note(action.__name__, began)
-            await asyncio.sleep(self.random.expovariate(1 / think_s) if think_s else 0)
+            rest = self.random.expovariate(1 / rest_s) if rest_s else 0
+            await asyncio.sleep(max(0, min(rest, until - time.perf_counter())))
 
     async def enter(self) -> None:
         """Open a socket, and listen to the room until it is closed."""

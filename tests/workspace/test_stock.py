@@ -48,7 +48,8 @@ async def users(
         people = await asyncio.to_thread(make_users, env, prefix)
         found = []
         for number, one in enumerate(people):
-            user = User(server.url, one["session"], one["room"], seen, number)
+            user = User(server.url, one["session"], one["room"], number)
+            user.seen = seen
             stack.push_async_callback(user.leave)
             found.append(user)
         yield found
@@ -83,11 +84,12 @@ async def test_all_that_a_virtual_user_does_works(
         assert not seen.errors
 
 
-def test_the_report_has_a_row_for_each_and_a_line_for_each_action() -> None:
+def test_the_report_has_a_row_for_each_load_and_a_line_for_each_action() -> None:
     seen = Seen(took_ms={"chat": [1.0, 2.0, 3.0]}, heard=6)
     seen.errors["order: status 500"] += 1
-    results = {"A": load.Result(seen, 2.0, 9, 100.0), "B": load.Result(Seen(), 2.0, 9, 100.0)}
-    options = load.arguments(["--users", "10", "--seconds", "2"])
-    text = load.report(options, results)
-    assert "| A | 2 | 3 | 2 | 3 | 9 | 100 | 1 |" in text
-    assert "| chat | 2 / 3 | nan / nan |" in text
+    some, none = load.Result(seen, 2.0, 9, 100.0), load.Result(Seen(), 2.0, 9, 100.0)
+    options = load.arguments(["--users", "10", "--seconds", "2", "--rest", "3", "0.5"])
+    text = load.report(options, {"A": [none, some], "B": [none, none]})
+    assert "| 0.5 s | A | 2 | 3 | 2 | 3 | 9 | 100 | 1 |" in text
+    assert "| | A, 3 s | B, 3 s | A, 0.5 s | B, 0.5 s |" in text
+    assert "| chat | nan / nan | nan / nan | 2 / 3 | nan / nan |" in text
