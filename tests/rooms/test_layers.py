@@ -13,6 +13,7 @@ from redis import Redis
 from onloop import rooms
 from onloop.rooms.errors import AnnounceFailed
 from tests.loops import until
+from tests.redis import RedisServer
 from tests.rooms.conftest import IN_MEMORY, LONG, SHORT, close_layer
 
 BOTH = ["RedisChannelLayer", "RedisPubSubChannelLayer"]
@@ -96,6 +97,34 @@ async def test_a_full_channel_in_redis_is_counted(set_up, redis_server, caplog):
     assert caplog.text.count("is full") == 1
     assert [(await layer.receive(channel))["what"] for channel in (first, second)] == [0, 0]
     await layer.close_pools()
+
+
+async def test_a_channel_in_several_groups_gets_a_message_to_all_of_them_once(
+    set_up, redis_server
+):
+    """On one Redis, and on two, among which groups and channels are divided."""
+    other = RedisServer()
+    other.start()
+    try:
+        for hosts in ([redis_server.url], [redis_server.url, other.url]):
+            layer = set_up(redis_server.layer(hosts=hosts, capacity=2))
+            channels = [await layer.new_channel(f"of{number}") for number in range(6)]
+            for group in ("a", "b", "c"):
+                for channel in channels[:-1]:
+                    await layer.group_add(group, channel)
+            await layer.group_add("d", channels[-1])
+            for number in range(3):
+                await layer.group_send_many(
+                    ["a", "nobody", "c", "b"], {"type": "heard", "what": number}
+                )
+            await layer.group_send_many(["d", "a"], {"type": "heard", "what": "last"})
+            assert layer.stats() == {"dropped": 5 + 5}, "what does not go in is counted"
+            for channel in channels[:-1]:
+                assert [(await layer.receive(channel))["what"] for _ in "01"] == [0, 1]
+            assert (await layer.receive(channels[-1]))["what"] == "last"
+            await layer.close_pools()
+    finally:
+        other.stop()
 
 
 async def test_a_full_channel_of_pub_sub_is_counted(set_up, redis_server):

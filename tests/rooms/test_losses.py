@@ -49,7 +49,7 @@ async def test_announcements_that_overtake_each_other_are_put_in_order(visit, se
     ada = await visit("lobby")
     saved = [await save_unannounced("lobby", body) for body in range(6)]
     for number in (2, 5, 1, 0, 3, 4, 5, 0):
-        await sending.publish("lobby", wire.message_event("lobby", saved[number]))
+        await sending.publish(["lobby"], wire.message_event("lobby", saved[number]))
     await rooms.asend("lobby", "last")
     assert await ada.numbers(7) == [1, 2, 3, 4, 5, 6, 7]
 
@@ -64,7 +64,7 @@ async def test_messages_that_were_deleted_are_no_gap_for_ever(visit, set_up):
     assert await ada.numbers(5) == [1, 3, 5]
     gone = [await save_unannounced("lobby", body) for body in range(2)]
     await Message.objects.filter(number__gt=5).adelete()
-    await sending.publish("lobby", wire.message_event("lobby", gone[1]))
+    await sending.publish(["lobby"], wire.message_event("lobby", gone[1]))
     (room,) = hubs._hubs[asyncio.get_running_loop()].rooms.values()
     await until(lambda: room.last == 7)
     await rooms.asend("lobby", "eight")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onloop import rooms
+from onloop.rooms import sending
 from onloop.rooms.models import Message, Presence, Room, Server
 from tests.channels.conftest import DEADLINE_S, Socket
 from tests.rooms.visitors import application
@@ -27,6 +28,23 @@ async def test_rooms_do_not_hear_each_other(visit):
     await rooms.asend("here", "for here")
     assert (await here.next_of("message"))["body"] == "for here"
     assert (await there.next_of("message"))["body"] == "for there"
+
+
+async def test_one_announcement_for_several_rooms(visit):
+    """Each hears its own name in it, once; also a room that is named twice, and one by one
+    where there are more than the layer is asked for at once."""
+    here, there, elsewhere = await visit("here"), await visit("there"), await visit("elsewhere")
+    empty = [f"empty {number}" for number in range(sending.ROOMS_AT_ONCE)]
+    await rooms.aannounce(["here", *empty, "there", "here"], "noise", what="both")
+    await rooms.aannounce([], "noise", what="nobody")
+    await rooms.aannounce({"elsewhere", "here", "there"}, "noise", what="all")
+    for visitor, room in ((here, "here"), (there, "there")):
+        for what in ("both", "all"):
+            frame = await visitor.next_of("noise")
+            assert frame == {"type": "noise", "room": room, "what": what}
+    assert (await elsewhere.next_of("noise"))["what"] == "all"
+    with pytest.raises(ValueError, match="room"):
+        await rooms.aannounce(["here", ""], "noise")
 
 
 async def test_who_comes_gets_what_was_said(visit):

@@ -63,7 +63,6 @@ async def read_one(user: Any, pk: int) -> Notice:
 async def _ring(users: Iterable[int]) -> None:
     """The pages that are open ask how many are unread; others see it when they are opened."""
     try:
-        for user in users:
-            await onloop.rooms.aannounce(inbox_of(user), "notices")
+        await onloop.rooms.aannounce([inbox_of(user) for user in users], "notices")
     except AnnounceFailed:
         logger.warning("Bells are late: the channel layer is away.")

@@ -183,7 +183,6 @@ async def _tell(users: Iterable[int], changed: str = "") -> None:
     try:
         if changed:
             await onloop.rooms.aannounce(log_of(changed), "changed")
-        for user in users:
-            await onloop.rooms.aannounce(inbox_of(user), "membership")
+        await onloop.rooms.aannounce([inbox_of(user) for user in users], "membership")
     except AnnounceFailed:
         logger.warning("Open pages show rooms as they were: the channel layer is away.")

@@ -180,8 +180,8 @@ def rooms_of(user: int) -> QuerySet[Room, str]:
 
 async def tell_role(user: int) -> None:
     """The sockets that a user has in rooms hear that the role has changed."""
-    for slug in await rooms_of(user).alist():
-        await onloop.rooms.aannounce(log_of(slug), "role", user=user)
+    logs = [log_of(slug) for slug in await rooms_of(user).alist()]
+    await onloop.rooms.aannounce(logs, "role", user=user)
 
 
 async def mark_read(member: Membership, number: int) -> None:
@@ -211,7 +211,8 @@ async def _tell(users: Sequence[int], slug: str, **numbers: int) -> None:
     ``last`` and ``read`` only grow, so it does not matter which news comes first.
     """
     try:
-        for user in users:
-            await onloop.rooms.aannounce(inbox_of(user), "unread", slug=slug, **numbers)
+        await onloop.rooms.aannounce(
+            [inbox_of(user) for user in users], "unread", slug=slug, **numbers
+        )
     except AnnounceFailed:
         logger.warning("Counters of room %r are late: the channel layer is away.", slug)

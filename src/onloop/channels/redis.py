@@ -200,20 +200,16 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
         await _once_more(super().group_discard, group, channel)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        await _once_more(self._group_send, group, message)
+        await _once_more(self._group_send, [group], message)
 
-    async def _group_send(self, group: str, message: dict[str, Any]) -> None:
-        assert self.require_valid_group_name(group), "Group name not valid"
-        key = self._group_key(group)
-        connection = self.connection(self.consistent_hash(group))
+    async def group_send_many(self, groups: list[str], message: dict[str, Any]) -> None:
+        """Send to several groups; a channel that is in some of them gets the message once."""
+        await _once_more(self._group_send, groups, message)
+
+    async def _group_send(self, groups: list[str], message: dict[str, Any]) -> None:
         now = time.time()
-        async with connection.pipeline(transaction=False) as pipe:
-            pipe.zremrangebyscore(key, 0, now - self.group_expiry)
-            pipe.zrange(key, 0, -1)
-            _, names = await pipe.execute()
-        by_host, messages, capacities = self._map_channel_keys_to_connection(
-            [name.decode() for name in names], message
-        )
+        names = await self._channels_in(groups, now)
+        by_host, messages, capacities = self._map_channel_keys_to_connection(names, message)
         for index, keys in by_host.items():
             connection = self.connection(index)
             async with connection.pipeline(transaction=False) as pipe:
@@ -232,6 +228,20 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
             for number in full:
                 key = keys[number - 1]
                 self._losses.add(key, capacities[key])
+
+    async def _channels_in(self, groups: list[str], now: float) -> list[str]:
+        keys: dict[int, list[str]] = {}
+        for group in groups:
+            assert self.require_valid_group_name(group), "Group name not valid"
+            keys.setdefault(self.consistent_hash(group), []).append(self._group_key(group))
+        names: set[bytes] = set()
+        for index, some in keys.items():
+            async with self.connection(index).pipeline(transaction=False) as pipe:
+                for key in some:
+                    pipe.zremrangebyscore(key, 0, now - self.group_expiry)
+                    pipe.zrange(key, 0, -1)
+                names.update(*(await pipe.execute())[1::2])
+        return [name.decode() for name in names]
 
     # --- renewing memberships ---------------------------------------------------------------
 

@@ -195,14 +195,16 @@ class Hub:
                 pause_s = min(2 * pause_s, longest_s)
                 continue
             pause_s = BACK_OFF_S[0]
-            room = self.rooms.get(message["room"])
-            if room is None:
-                continue
-            if message.get("present") is not None:
-                room.presence_changed |= message["present"] != self.roster.key
-            else:
-                room.hear(message["event"])
-            self._look_if_needed(room)
+            for name in message["rooms"]:
+                if room := self.rooms.get(name):
+                    self._hear(room, message)
+
+    def _hear(self, room: LocalRoom, message: dict[str, Any]) -> None:
+        if message.get("present") is not None:
+            room.presence_changed |= message["present"] != self.roster.key
+        else:
+            room.hear({**message["event"], "room": room.name})
+        self._look_if_needed(room)
 
     def _note_failure(self, error: Exception) -> None:
         for room in self.rooms.values():
@@ -284,7 +286,7 @@ class Hub:
                 self._look_if_needed(room)
             if not self.layer_fails:
                 try:
-                    await sending.publish(name, {}, present=self.roster.key)
+                    await sending.publish([name], {}, present=self.roster.key)
                 except Exception as exc:  # noqa: BLE001 - others see it at their heartbeat
                     self._note_failure(exc)
 
@@ -295,7 +297,7 @@ class Hub:
                 return
         if self.layer_fails and room is not None:
             try:  # the pub/sub layer does not ask Redis for a group that it has
-                await sending.publish(room.name, {}, present=self.roster.key)
+                await sending.publish([room.name], {}, present=self.roster.key)
             except Exception:  # noqa: BLE001 - it is known to fail
                 return
             self.layer_fails = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -28,6 +29,8 @@ logger = logging.getLogger("onloop.rooms")
 # Seconds that the channel layer may take for one event.
 LAYER_TIMEOUT_S = 5.0
 MAX_PAGE = 500
+# Rooms that one message of the layer is for.
+ROOMS_AT_ONCE = 500
 
 
 def send(room: str, body: Any, *, sender: Any = None, key: str | None = None) -> Message:
@@ -76,27 +79,31 @@ async def asend(room: str, body: Any, *, sender: Any = None, key: str | None = N
     return await bridge.run(send, room, body, sender=sender, key=key)
 
 
-def announce(room: str, kind: str, **data: Any) -> None:
+def announce(room: str | Collection[str], kind: str, **data: Any) -> None:
     """Tell those in `room` now that something happened; it is not saved.
 
     They get `{"type": kind, "room": room, **data}`. For what nobody misses who was not there:
-    somebody is typing, a row of a table has changed.
+    somebody is typing, a row of a table has changed. `room` may be several rooms, the inboxes
+    of all members of something: that asks the layer once for up to 500 of them.
 
-    Raises `AnnounceFailed` if the layer is away.
+    Raises `AnnounceFailed` if the layer is away; some of several rooms may have been told.
     """
     adapters.async_to_sync(aannounce)(room, kind, **data)
 
 
-async def aannounce(room: str, kind: str, **data: Any) -> None:
-    wire.check_name(room)
+async def aannounce(room: str | Collection[str], kind: str, **data: Any) -> None:
+    rooms = [room] if isinstance(room, str) else list(dict.fromkeys(room))
+    for name in rooms:
+        wire.check_name(name)
     if kind == "message":
         raise ValueError('An event of type "message" is a saved one: use onloop.rooms.send().')
     _layer()
     try:
-        await publish(room, {**wire.clean(data), "type": kind, "room": room})
+        await publish(rooms, {**wire.clean(data), "type": kind})
     except Exception as exc:
+        where = f"room {rooms[0]!r}" if len(rooms) == 1 else f"{len(rooms)} rooms"
         raise AnnounceFailed(
-            f"{kind!r} could not be announced in room {room!r} ({type(exc).__name__}: {exc}). "
+            f"{kind!r} could not be announced in {where} ({type(exc).__name__}: {exc}). "
             "Is the server of CHANNEL_LAYERS running? What must not get lost is sent by "
             "onloop.rooms.send()."
         ) from exc
@@ -133,18 +140,27 @@ async def apresent(room: str) -> list[str]:
     return await bridge.run(present, room)
 
 
-async def publish(room: str, event: wire.Event, **more: Any) -> None:
-    """Hand an event to the channel layer."""
+async def publish(rooms: list[str], event: wire.Event, **more: Any) -> None:
+    """Hand an event to the channel layer; each room's is given the room's name by its hub."""
+    layer = _layer()
+    # That of a layer which can: a channel in several groups gets a message once.
+    send_to_many = getattr(layer, "group_send_many", None)
+    at_once = ROOMS_AT_ONCE if send_to_many else 1
     async with asyncio.timeout(LAYER_TIMEOUT_S):
-        await _layer().group_send(
-            wire.group_of(room), {"type": "onloop.room", "room": room, "event": event, **more}
-        )
+        for start in range(0, len(rooms), at_once):
+            some = rooms[start : start + at_once]
+            groups = [wire.group_of(room) for room in some]
+            message = {"type": "onloop.room", "rooms": some, "event": event, **more}
+            if send_to_many and len(groups) > 1:
+                await send_to_many(groups, message)
+            else:
+                await layer.group_send(groups[0], message)
 
 
 def _tell(room: str, event: wire.Event) -> None:
     """Announce a message that is saved."""
     try:
-        adapters.async_to_sync(publish)(room, event)
+        adapters.async_to_sync(publish)([room], event)
     except Exception:
         logger.exception(
             "Message %s in room %r is saved, but could not be announced. Sockets will find it "
