@@ -7,7 +7,7 @@ import os
 import time
 
 import onloop
-from onloop.tasks import progress
+from onloop.tasks import progress, should_stop
 from tests.project.library.models import Author
 
 try:
@@ -69,6 +69,21 @@ def count_in_thread(total, pause_s):
         progress(done, total, f"{done} of {total}")
         time.sleep(pause_s)
     return total
+
+
+def _wait_until(condition):
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@task(backend="celery")
+def hold_when_told():
+    """Until it has heard that it was cancelled, and then until the test lets it go."""
+    _wait_until(should_stop)
+    Author.objects.create(name="told")
+    _wait_until(Author.objects.filter(name="go").exists)
 
 
 @task(backend="celery")

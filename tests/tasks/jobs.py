@@ -180,6 +180,16 @@ def look_in_thread():
 
 
 @task
+def hold_when_told():
+    """Until it has heard that it was cancelled, and then until the test lets it go."""
+    stage.enter("working")
+    while not should_stop() and not stage.go.wait(0.02):
+        pass
+    stage.seen.append("told")
+    stage.go.wait(DEADLINE_S)
+
+
+@task
 async def cleans_up():
     stage.enter("working")
     try:

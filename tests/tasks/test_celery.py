@@ -171,6 +171,22 @@ async def test_a_job_is_cancelled_at_its_next_report(celery_jobs, worker, name):
     assert not await acancel(result.id)
 
 
+async def test_a_job_that_is_cancelled_as_it_begins_stays_cancelled(celery_jobs, worker):
+    """Its row is not to be seen yet when the worker begins, and says CANCELLED when it is."""
+    async with transaction.atomic():
+        result = await celery_jobs.hold_when_told.aenqueue()
+        async with asyncio.timeout(90):
+            while await status_of(result) != "RUNNING":
+                await asyncio.sleep(0.01)
+        assert await acancel(result.id)
+    async with asyncio.timeout(90):
+        while not await Author.objects.filter(name="told").aexists():
+            await asyncio.sleep(0.01)
+    assert (await Job.objects.aget(pk=result.id)).status == "CANCELLED"
+    await Author.objects.acreate(name="go")
+    await row_when(result, lambda row: row.status == "SUCCESSFUL")
+
+
 async def test_a_job_that_no_worker_has_begun_is_never_begun(celery_jobs, tmp_path):
     result = await celery_jobs.note.using(queue_name="later").aenqueue("never")
     assert await status_of(result) == "READY"

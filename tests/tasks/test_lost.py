@@ -74,11 +74,16 @@ async def test_one_that_is_heard_of_again_goes_on_and_hears_that_it_was_cancelle
     await make()
     await make("b")
     assert await acancel("b")
-    for job_id, asked_to_stop in (("a", False), ("b", True)):
-        state = records.State(id=job_id, name="x", status="RUNNING", created=long_ago())
-        assert await bridge.run(records.save, state, "back") == asked_to_stop
-        assert (await astate(job_id)).status == "RUNNING"
-        assert (await Job.objects.aget(pk=job_id)).worker == "back"
+    for job_id, saved, status in (
+        ("a", (True, False), "RUNNING"),
+        ("b", (False, True), "CANCELLED"),
+    ):
+        state = records.State(
+            id=job_id, name="x", status="RUNNING", created=long_ago(), started=long_ago()
+        )
+        assert await bridge.run(records.save, state, "back") == saved
+        assert (await astate(job_id)).status == status
+    assert (await Job.objects.aget(pk="a")).worker == "back"
 
 
 # --- and by whom -----------------------------------------------------------------------------

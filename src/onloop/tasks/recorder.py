@@ -113,10 +113,12 @@ class Recorder:
 
     async def _save(self) -> None:
         state = self._job.state()
-        if records.are_kept() and await bridge.run(
-            in_own_scope, records.save, state, self.worker
-        ):
-            self._job.ask_to_stop()
+        if records.are_kept():
+            saved = await bridge.run(in_own_scope, records.save, state, self.worker)
+            if saved.is_stopped:
+                self._job.ask_to_stop()
+            if not saved.is_told:
+                return
         await announcing.announce(state)
 
     async def _finish(self) -> None:

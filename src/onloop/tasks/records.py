@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from django.apps import apps
 from django.db import router, transaction
 from django.db.models import Q
@@ -34,22 +36,45 @@ def insert(state: State, worker: str = "") -> None:
         Job.objects.using(alias).bulk_create([_row(state, worker)], ignore_conflicts=True)
 
 
-def save(state: State, worker: str = "") -> bool:
-    """Write how far a job is, in the process `worker`; return whether it was asked to stop."""
+class Saved(NamedTuple):
+    """What came of `save`."""
+
+    is_told: bool  # the row says so now
+    is_stopped: bool  # the job goes on, and was asked to stop
+
+
+def save(state: State, worker: str = "") -> Saved:
+    """Write how far a job is, in the process `worker`, unless others know more by now."""
     from onloop.tasks.models import Job  # noqa: PLC0415 - see above
 
-    alias = router.db_for_write(Job)
-    jobs = Job.objects.using(alias)
+    rows = _behind(state)
     values = {name: getattr(state, name) for name in FIELDS} | {"worker": worker[:255]}
-    if jobs.filter(pk=state.id).update(updated=timezone.now(), **values):
-        return not state.is_finished and _is_stopped(state.id)
-    jobs.bulk_create(
-        [_row(state, worker)],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=[*FIELDS, "worker", "updated"],
+    is_told = bool(rows.update(updated=timezone.now(), **values))
+    if not is_told:
+        jobs = Job.objects.using(rows.db)
+        jobs.bulk_create([_row(state, worker)], ignore_conflicts=True)
+        # There may have been one, also since the first statement.
+        is_told = bool(rows.update(updated=timezone.now(), **values))
+    return Saved(is_told, not state.is_finished and _is_stopped(state.id))
+
+
+def _behind(state: State) -> JobQuerySet:  # type: ignore[name-defined]  # noqa: F821
+    """The job's row, if what it says is not after `state`: no job goes backwards.
+
+    Of several attempts, as Celery makes them, the one that began last is told of until one has
+    ended; one that begins after an end is told of again, but for that of who cancelled the job.
+    An end is told of always, since the job knows what it has done.
+    """
+    from onloop.tasks.models import Job, JobQuerySet  # noqa: PLC0415 - see above
+
+    rows = JobQuerySet(Job, using=router.db_for_write(Job)).filter(pk=state.id)
+    if state.is_finished:
+        return rows
+    if state.started is None:
+        return rows.filter(status="READY")
+    return rows.exclude(
+        Q(status="CANCELLED") | Q(started__gt=state.started) | Q(finished__gte=state.started)
     )
-    return False
 
 
 def touch(job_ids: list[str]) -> None:
