@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import signal
 import threading
 from concurrent.futures import CancelledError
 
@@ -189,6 +190,36 @@ def test_who_was_interrupted_while_it_ended_may_hurry_it():
     thread.end(jobs, timeout_s=0.05)
     thread.end(cancel_jobs)
     assert thread.loop.is_closed()
+
+
+def test_who_is_interrupted_while_it_starts_leaves_no_thread(caplog):
+    """As by Ctrl-C, or by a soft time limit of Celery's."""
+    seen, entering = [], threading.Event()
+
+    @contextlib.asynccontextmanager
+    async def around():
+        entering.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(0)
+            seen.append("cancelled")
+        yield
+
+    main = threading.get_ident()
+
+    def interrupt():
+        entering.wait(90)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        LoopThread(NAME, around)
+    interrupting.join()
+    for thread in threads():
+        thread.join(20)
+    assert (seen, threads(), caplog.text) == (["cancelled"], [], "")
 
 
 def test_a_loop_that_cannot_be_made_is_an_error_and_not_a_wait(monkeypatch):

@@ -47,6 +47,7 @@ class LoopThread:
         # Held while something is handed over, so that nothing comes behind the end.
         self._guard = threading.Lock()
         self._is_ending = False
+        self._serving: asyncio.Task[Any] | None = None
         # Not `Thread.join` alone: on Python 3.11 it takes the thread for ended once Ctrl-C has
         # interrupted it.
         self._over = threading.Event()
@@ -55,7 +56,19 @@ class LoopThread:
             target=self._main, args=(started,), name=name, daemon=True
         )
         self._thread.start()
-        started.result()
+        try:
+            started.result()
+        except BaseException:
+            self._abandon(started)
+            raise
+
+    def _abandon(self, started: Future[None]) -> None:
+        """Nobody will have it: it failed, or who made it was interrupted, by Ctrl-C say."""
+        self._is_ending = True
+        started.cancel()
+        if self._serving is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._serving.cancel)
 
     def _main(self, started: Future[None]) -> None:
         try:
@@ -63,18 +76,23 @@ class LoopThread:
                 self.loop = runner.get_loop()
                 runner.run(self._serve(started))
         except BaseException as exc:
-            if started.done():
-                logger.critical("The event loop of %s broke.", self._thread.name, exc_info=exc)
-            else:
+            if not started.done():
                 started.set_exception(exc)
+            elif not self._is_ending or not isinstance(exc, asyncio.CancelledError):
+                logger.critical("The event loop of %s broke.", self._thread.name, exc_info=exc)
         finally:
             self._over.set()
 
     async def _serve(self, started: Future[None]) -> None:
         self._asked: asyncio.Future[Step] = self.loop.create_future()
         self._again: asyncio.Task[object] | None = None
+        self._serving = asyncio.current_task()
+        if started.cancelled():
+            return
         async with self._around():
             kept = asyncio.all_tasks()
+            if not started.set_running_or_notify_cancel():
+                return
             started.set_result(None)
             before = await self._asked
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from django.db import connections
@@ -54,7 +54,7 @@ async def serve_lifespan(
 async def worker_lifespan() -> AsyncIterator[None]:
     """Serve the lifespan to a process that has no server: hooks, pools, what is warmed.
 
-    Raises `StartFailed`.
+    Raises `StartFailed`. Cancelled, however often, it returns when all hooks have been left.
     """
     incoming: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
     replies: asyncio.Queue[Any] = asyncio.Queue()
@@ -62,7 +62,13 @@ async def worker_lifespan() -> AsyncIterator[None]:
     # Whatever becomes of it, nobody waits for a reply for ever.
     serving.add_done_callback(lambda _: replies.put_nowait({"type": "", "message": "it ended"}))
     incoming.put_nowait({"type": "lifespan.startup"})
-    reply = await replies.get()
+    try:
+        reply = await replies.get()
+    except asyncio.CancelledError:
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+        raise
     if reply["type"] != "lifespan.startup.complete":
         await serving
         raise StartFailed(f"The worker could not start: {reply['message']}")
@@ -70,8 +76,7 @@ async def worker_lifespan() -> AsyncIterator[None]:
         yield
     finally:
         incoming.put_nowait({"type": "lifespan.shutdown"})
-        await asyncio.wait([serving])
-        serving.result()
+        await serving  # a cancellation goes to it, and is raised when it has ended
 
 
 def _serve(
@@ -79,7 +84,7 @@ def _serve(
     send: Callable[[Mapping[str, Any]], Awaitable[None]],
 ) -> None:
     scope = Scope.begin()
-    stack = AsyncExitStack()
+    hooks = Hooks()
     heap = ExitStack()
     loop = asyncio.get_running_loop()
     try:
@@ -87,13 +92,16 @@ def _serve(
             message = bridge.await_(receive())
             if message["type"] == "lifespan.startup":
                 enter_phase(loop, "starting")
-                reply = _attempt("startup", lambda: start(stack))
+                reply = _attempt("startup", lambda: start(hooks))
                 if reply["type"] == "lifespan.startup.complete":
                     enter_phase(loop, "started")
                     heap.enter_context(frozen_heap())
+                else:
+                    enter_phase(loop, "stopping")
+                    _attempt("shutdown", lambda: stop(hooks, wait=False))
             elif message["type"] == "lifespan.shutdown":
                 enter_phase(loop, "stopping")
-                reply = _attempt("shutdown", lambda: stop(stack))
+                reply = _attempt("shutdown", lambda: stop(hooks))
             else:  # of a later version; a server may have any number of them at hand
                 bridge.await_(asyncio.sleep(0))
                 continue
@@ -103,7 +111,7 @@ def _serve(
     except BaseException:  # cancelled: a server that gives up says no more
         first = phase_of(loop) != "stopping"
         enter_phase(loop, "stopping")
-        stop(stack, wait=first)
+        _attempt("shutdown", lambda: stop(hooks, wait=first))
         raise
     finally:
         heap.close()
@@ -115,21 +123,56 @@ def _attempt(phase: str, step: Callable[[], None]) -> dict[str, Any]:
         step()
     except Exception as exc:
         logger.exception("The %s of the project failed.", phase)
-        return {"type": f"lifespan.{phase}.failed", "message": f"{type(exc).__name__}: {exc}"}
+        errors = exc.exceptions if isinstance(exc, ExceptionGroup) else [exc]
+        message = "; ".join(f"{type(each).__name__}: {each}" for each in errors)
+        return {"type": f"lifespan.{phase}.failed", "message": message}
     return {"type": f"lifespan.{phase}.complete"}
 
 
-def start(stack: AsyncExitStack) -> None:
+class Hooks:
+    """What `ONLOOP["LIFESPAN"]` names. None of them sees an error of another's."""
+
+    def __init__(self) -> None:
+        self._entered: list[AbstractAsyncContextManager[object]] = []
+
+    async def enter(self) -> None:
+        """Enter them in order, up to the first that fails."""
+        for path in conf.get().LIFESPAN:
+            hook = import_string(path)()
+            await hook.__aenter__()
+            self._entered.append(hook)
+
+    async def leave(self) -> None:
+        """Leave those that were entered, in reverse order, whatever fails or is cancelled.
+
+        Raises what the one raised that failed, or a group; a cancellation goes before them, and
+        they are logged.
+        """
+        failures: list[Exception] = []
+        cancelled: BaseException | None = None
+        while self._entered:
+            try:
+                await self._entered.pop().__aexit__(None, None, None)
+            except Exception as exc:  # noqa: BLE001 - raised below
+                failures.append(exc)
+            except BaseException as exc:  # noqa: BLE001 - raised below
+                cancelled = exc
+        if cancelled is not None:
+            for failure in failures:
+                logger.error("A hook of ONLOOP['LIFESPAN'] failed.", exc_info=failure)
+            raise cancelled
+        if len(failures) > 1:
+            raise ExceptionGroup("Hooks of ONLOOP['LIFESPAN'] failed", failures)
+        if failures:
+            raise failures[0]
+
+
+def start(hooks: Hooks) -> None:
     """Enter what `ONLOOP["LIFESPAN"]` names, in order, and open the pools' first connections.
 
     A database that is not there does not keep the project from starting.
     """
-    try:
-        for path in conf.get().LIFESPAN:
-            bridge.await_(stack.enter_async_context(import_string(path)()))
-    except BaseException:
-        bridge.await_(stack.aclose())
-        raise
+    _await(hooks.enter)
     for alias in connections:
         wrapper = connections[alias]
         if isinstance(wrapper, ScopedWrapper) and wrapper.can_pool():
@@ -139,7 +182,7 @@ def start(stack: AsyncExitStack) -> None:
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
 
 
-def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
+def stop(hooks: Hooks, *, wait: bool = True) -> None:
     """Leave what `start` entered, in reverse order; close the loop's clients and its pools.
 
     With `wait`, requests end first, within `REQUESTS_S` seconds: uvicorn cancels those that
@@ -149,7 +192,7 @@ def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
     with ExitStack() as steps:  # from the last to the first, whatever fails
         steps.callback(pools.drain_pools, loop)
         steps.callback(_await, perloop.close_all)
-        steps.callback(_await, stack.aclose)
+        steps.callback(_await, hooks.leave)
         for ending in _endings:
             steps.callback(_await, ending)
         if wait and (left := admission_of(loop).until_empty(REQUESTS_S)):
