@@ -23,6 +23,9 @@ APPLICATION = "tests.project.asgi:application"
 # Against a server that hangs; a slow machine takes its time.
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 90
+# A worker of Granian's that is told to end while it starts does not hear it, whatever the
+# application is: it is a fork that still has its parent's handlers of signals.
+GRANIAN_KILL_S = "30"
 # In pg_stat_activity this tells the server's connections from the tests' own.
 APPLICATION_NAME = "onloop-server"
 
@@ -43,7 +46,7 @@ def _command(server: str, loop: str, port: int, application: str) -> list[str]:
         case "granian", "asyncio" | "uvloop":
             return [
                 *python, "granian", "--interface", "asgi", "--port", str(port),
-                "--loop", loop, application,
+                "--loop", loop, "--workers-kill-timeout", GRANIAN_KILL_S, application,
             ]  # fmt: skip
         case "daphne", "asyncio":
             return [*python, "daphne", "--port", str(port), application]
