@@ -29,6 +29,21 @@ async def test_all_sockets_are_closed_when_the_server_ends(db_clean, noted):
     assert left == [1001, 1001]
 
 
+async def test_of_two_who_close_the_sockets_one_may_be_cancelled(db_clean, noted):
+    async with Played(limited(LeavesSlowly)) as server:
+        await server.until_sent("websocket.accept")
+        one, two = (asyncio.create_task(close_sockets()) for _ in range(2))
+        await server.until_sent("websocket.close")
+        one.cancel()
+        await asyncio.wait({one})
+        with setting(CLOSE_TIMEOUT=0.1):
+            await asyncio.sleep(0)
+        assert not two.done()
+        server.task.cancel()
+        await two
+        assert server.task.done()
+
+
 async def test_the_end_of_the_lifespan_closes_them_before_the_project_ends(db_clean, noted):
     seen = []
 

@@ -11,6 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from redis import Redis
 
 from onloop import rooms
+from onloop.rooms import wire
 from onloop.rooms.errors import AnnounceFailed
 from tests.loops import until
 from tests.redis import RedisServer
@@ -200,6 +201,54 @@ async def test_what_a_killed_process_left_in_a_group_expires(set_up, redis_serve
     members.close()
     await layer.close_pools()
     await dead.close_pools()
+
+
+async def test_memberships_are_renewed_though_the_loop_of_the_first_has_ended(
+    set_up, redis_server
+):
+    layer = set_up(redis_server.layer(group_expiry=1))
+    first, go = threading.Event(), threading.Event()
+
+    async def begin():
+        await layer.group_add("elsewhere", await layer.new_channel())
+        first.set()
+        while not go.is_set():
+            await asyncio.sleep(0.01)
+
+    elsewhere = threading.Thread(target=asyncio.run, args=(begin(),))
+    elsewhere.start()
+    await asyncio.to_thread(first.wait, 90)
+    channel = await layer.new_channel()
+    await layer.group_add("all", channel)
+    go.set()
+    await asyncio.to_thread(elsewhere.join)
+    waiting = asyncio.create_task(layer.receive(channel))
+    await asyncio.sleep(1.5)  # longer than a membership holds that is not renewed
+    await layer.group_send("all", {"type": "heard", "what": "it"})
+    async with asyncio.timeout(90):
+        assert (await waiting)["what"] == "it"
+    await layer.close_pools()
+
+
+async def test_nothing_is_kept_of_a_channel_without_groups(set_up, redis_server):
+    layer = set_up(redis_server.layer())
+    for _ in range(3):
+        waiting = asyncio.create_task(layer.receive(await layer.new_channel()))
+        await until(lambda: layer.receive_count)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert not layer._idle_since
+    await layer.close_pools()
+
+
+@pytest.mark.usefixtures("db_clean")
+async def test_a_message_that_cannot_be_read_makes_no_room_deaf(visit, layer, caplog):
+    ada = await visit("lobby")
+    for message in ({"room": "lobby"}, {"rooms": ["lobby"]}, {"rooms": ["lobby"], "event": {}}):
+        await layer.group_send(wire.group_of("lobby"), {"type": "onloop.room", **message})
+    await rooms.aannounce("lobby", "rain")
+    assert (await ada.next_of("rain"))["room"] == "lobby"
+    assert caplog.text.count("cannot be read, and is dropped") == 3
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -151,7 +151,8 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
                 await self._outage.wait(exc)
                 await self._renew_if_it_answers()
             except asyncio.CancelledError:  # its consumer ends
-                self._idle_since[channel] = time.monotonic()
+                if channel in self._groups:
+                    self._idle_since[channel] = time.monotonic()
                 raise
             else:
                 return message
@@ -251,14 +252,16 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
         if not self._groups:
             for loop in list(self._renewing):
                 task = self._renewing.pop(loop)
-                if not loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # it is closed
                     loop.call_soon_threadsafe(task.cancel)
 
     def _keep_renewing(self) -> None:
         loop = asyncio.get_running_loop()
         for dead in [other for other in self._renewing if other.is_closed()]:
             del self._renewing[dead]
-        if not self._renewing:
+        # One for each loop: that which had the first channel may end before the others.
+        task = self._renewing.get(loop)
+        if task is None or task.done():
             self._renewing[loop] = loop.create_task(
                 self._renew_often(), context=contextvars.Context()
             )
@@ -287,10 +290,10 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
         now = time.time()
         for index in range(self.ring_size):
             async with self.connection(index).pipeline(transaction=False) as pipe:
-                for channel, groups in self._groups.items():
+                for channel, groups in list(self._groups.items()):  # other threads change it
                     if channel in self._idle_since:
                         continue
-                    for group in groups:
+                    for group in list(groups):
                         if self.consistent_hash(group) == index:
                             key = self._group_key(group)
                             pipe.zadd(key, {channel: now})
@@ -333,7 +336,7 @@ class _Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc] # untyped
                 )
                 outage.over()
                 self._receive_message(message)
-            except AWAY as exc:  # the next attempt connects and subscribes again
+            except Exception as exc:  # noqa: BLE001 - the next attempt connects and subscribes again
                 await outage.wait(exc)
 
     def _ensure_receiver(self) -> None:

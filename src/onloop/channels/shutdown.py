@@ -102,8 +102,9 @@ async def close_sockets() -> None:
     sessions = list(_of_running_loop().open)
     for session in sessions:
         session.end("going_away")
-    for session in sessions:
-        await session.until_over()
+    if sessions:
+        # Others may wait for these futures too: who is cancelled here must not cancel them.
+        await asyncio.wait([session.until_over() for session in sessions])
 
 
 async def _watch(ending: Any) -> None:

@@ -195,9 +195,15 @@ class Hub:
                 pause_s = min(2 * pause_s, longest_s)
                 continue
             pause_s = BACK_OFF_S[0]
-            for name in message["rooms"]:
-                if room := self.rooms.get(name):
-                    self._hear(room, message)
+            try:
+                for name in message["rooms"]:
+                    if room := self.rooms.get(name):
+                        self._hear(room, message)
+            except Exception:
+                # As another version of a process sends it; the heartbeat finds what is saved.
+                logger.exception(
+                    "A message of the channel layer cannot be read, and is dropped."
+                )
 
     def _hear(self, room: LocalRoom, message: dict[str, Any]) -> None:
         if message.get("present") is not None:
