@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 
@@ -16,6 +17,7 @@ from onloop.celery import hops, loops
 from onloop.celery.errors import SoftLimit
 from onloop.celery.execution import Interruptible
 from onloop.celery.jobs import Job
+from onloop.loopthread import LoopThread
 from tests.asgi.conftest import borrowed
 from tests.celery import tasks
 from tests.celery.test_limits_at_waits import Counted
@@ -196,6 +198,35 @@ async def test_a_task_that_is_called_here_and_cancelled_rolls_back(
         await Author.objects.all().adelete()
 
     await cancel_sweep(scenario, check=check)
+
+
+def test_a_limit_that_comes_while_a_task_is_handed_over_ends_it(broker, monkeypatch):
+    """Celery raises it in the thread, between any two of its steps."""
+    call, ended = LoopThread.call, threading.Event()
+
+    def called_and_limited(self, function, *args, **kwargs):
+        call(self, function, *args, **kwargs)
+        monkeypatch.setattr(LoopThread, "call", call)
+        raise SoftTimeLimitExceeded
+
+    async def for_ever():
+        await asyncio.sleep(600)
+
+    async def is_over():
+        while [
+            task for task in asyncio.all_tasks() if isinstance(task.get_coro(), Interruptible)
+        ]:
+            await asyncio.sleep(0.01)
+        ended.set()
+
+    thread = loops.worker_loop()
+    monkeypatch.setattr(LoopThread, "call", called_and_limited)
+    with pytest.raises(SoftTimeLimitExceeded):
+        loops.run(for_ever)
+    with contextlib.suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(is_over(), thread.loop).result(20)
+    loops.close_worker_loop()
+    assert ended.is_set()
 
 
 def test_a_thread_that_waits_for_the_worker_s_loop_is_told_of_its_end(broker):

@@ -12,6 +12,7 @@ from django.utils import translation
 
 import onloop
 from onloop.tasks import acancel, progress, should_stop
+from onloop.tasks.reports import current_job
 from tests.project.library.models import Author
 
 try:
@@ -187,6 +188,12 @@ def hold_when_told():
         pass
     stage.seen.append("told")
     stage.go.wait(DEADLINE_S)
+
+
+@task
+async def is_told_to_stop_at_its_end():
+    current_job.get().ask_to_stop()
+    return "ended"
 
 
 @task

@@ -15,7 +15,9 @@ from django.utils import timezone
 from onloop import bridge
 from onloop.tasks import acancel, announcing, records, results
 from onloop.tasks.jobstate import FINISHED, State
+from onloop.tasks.live import LiveJob, new_result
 from onloop.tasks.models import Job
+from onloop.tasks.reports import current_job
 from tests.tasks.test_progress import over
 
 NOW = timezone.now()
@@ -111,6 +113,17 @@ async def test_writers_at_once_and_one_who_cancels(db_clean, seed):
     assert (row.status, row.finished is None) in (("CANCELLED", False), ("RUNNING", True))
     for earlier, later in itertools.pairwise(seen):
         assert RANKS[earlier] <= RANKS[later]
+
+
+async def test_a_job_that_ends_as_it_is_told_to_stop_does_not_cancel_what_comes_after(jobs):
+    pytest.importorskip("celery")
+    from onloop.tasks import tasks
+
+    job = LiveJob(new_result(jobs.is_told_to_stop_at_its_end, [], {}, "default"))
+    current_job.set(job)
+    assert await bridge.run(tasks._call, job) == "ended"
+    await asyncio.sleep(0)
+    assert not asyncio.current_task().cancelling()
 
 
 async def test_a_job_that_has_begun_when_another_process_cancels_it(jobs, stage, monkeypatch):

@@ -46,19 +46,25 @@ def run(make: Make[T]) -> T:
     execution = Execution()
     done: Future[T] = Future()
     thread = worker_loop()
-    thread.call(_begin, execution, make, done, context=contextvars.copy_context())
-    while True:
-        try:
-            return done.result()
-        except SoftTimeLimitExceeded as exc:
-            if done.done():
-                raise
-            _interrupt(thread, execution.limit, SoftLimit(*exc.args))
-        except BaseException:
-            if not done.done():
-                _interrupt(thread, execution.end)
+    is_begun = False
+    try:
+        thread.call(_begin, execution, make, done, context=contextvars.copy_context())
+        is_begun = True
+        while True:
+            try:
+                return done.result()
+            except SoftTimeLimitExceeded as exc:
+                if done.done():
+                    raise
+                _interrupt(thread, execution.limit, SoftLimit(*exc.args))
+    except BaseException:
+        if not done.done():
+            _interrupt(
+                thread, execution.end
+            )  # it may have begun though the call was broken off
+            if is_begun:
                 _wait(done, CANCEL_S)
-            raise
+        raise
 
 
 def _begin(execution: Execution, make: Make[T], done: Future[T]) -> None:

@@ -117,7 +117,11 @@ def _call(job: LiveJob) -> Any:
     assert task is not None
 
     def stop() -> None:
-        loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(interrupt)
+
+    def interrupt() -> None:
+        if job.on_stop is stop:  # else the function has ended meanwhile
+            task.cancel()
 
     job.on_stop = stop
     if job.stop_asked:
