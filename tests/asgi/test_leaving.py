@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from django.core.signals import request_finished
 from django.db import connection, transaction
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
@@ -26,6 +27,7 @@ class Stage:
         self.thread_entered = threading.Event()
         self.thread_goes_on = threading.Event()
         self.seen = []
+        self.task = None  # the server's, of the request
 
 
 stage: Stage
@@ -51,6 +53,15 @@ async def waits(request):
         raise
     finally:
         stage.seen.append(await Author.objects.acount())
+
+
+async def cancelled_again_at_its_end(request):
+    """The client leaves, and the server cancels at the very moment at which that is over."""
+    stage.entered.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        asyncio.get_running_loop().call_soon(stage.task.cancel)
 
 
 async def swallows(request):
@@ -150,6 +161,7 @@ async def has_its_own_timeout(request):
 urlpatterns = [
     path("waits/", waits),
     path("swallows/", swallows),
+    path("cancelled-again/", cancelled_again_at_its_end),
     path("queries/", queries),
     path("in-a-block/", in_a_block),
     path("with-children/", with_children),
@@ -192,6 +204,24 @@ async def test_the_servers_task_is_not_cancelled_afterwards(project, view):
     exchange.leave()
     await exchange
     assert exchange.cancelling_afterwards == 0
+
+
+async def test_a_server_that_cancels_as_the_leaving_is_over_has_all_closed(project):
+    ended = []
+
+    def note(**kwargs):
+        ended.append("request_finished")
+
+    request_finished.connect(note)
+    try:
+        exchange = await entered(project.get("/cancelled-again/"))
+        stage.task = exchange.task
+        exchange.leave()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange
+    finally:
+        request_finished.disconnect(note)
+    assert ended == ["request_finished"]
 
 
 async def test_a_view_may_swallow_the_leaving_of_its_client(project):

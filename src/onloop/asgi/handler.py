@@ -140,13 +140,15 @@ class OnloopHandler(Chain, ASGIHandler):
                 admission.leave()
             try:
                 client.done()
-                if response is None:
-                    answered.left += 1
-                    signals.request_finished.send(sender=self.__class__)
-                else:
-                    response.close()
-            finally:
-                client.body.close()
+            finally:  # a server may cancel at this very moment too
+                try:
+                    if response is None:
+                        answered.left += 1
+                        signals.request_finished.send(sender=self.__class__)
+                    else:
+                        response.close()
+                finally:
+                    client.body.close()
 
     def _respond(self, asgi_scope: Message, client: Client) -> Any:
         set_script_prefix(get_script_prefix(asgi_scope))
