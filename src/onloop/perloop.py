@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from onloop.errors import LoopRequired
-from onloop.waiting import running_loop
+from onloop.waiting import running_loop, settled
 
 logger = logging.getLogger("onloop")
 
@@ -90,15 +90,7 @@ async def close_all() -> None:
     if not things:
         return
     # In a task of its own: a cancellation of the caller does not leave half of them open.
-    closing = loop.create_task(_close(things))
-    cancelled: asyncio.CancelledError | None = None
-    while not closing.done():
-        try:
-            await asyncio.wait({closing})
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    if cancelled is not None:
-        raise cancelled
+    await settled([loop.create_task(_close(things))])
 
 
 async def _close(things: list[tuple[Any, Callable[[Any], Awaitable[None]]]]) -> None:
@@ -116,22 +108,32 @@ def _forget_loop(loop: Loop) -> list[tuple[Any, Callable[[Any], Awaitable[None]]
 
 
 def _watch(loop: Loop) -> None:
-    if loop in _closers:
-        return
-    closer = _closers[loop] = _close_with_loop(loop)
+    async def close() -> None:
+        _closers.pop(loop, None)
+        await _close(_forget_loop(loop))
+
+    if loop not in _closers:
+        _closers[loop] = before_loop_ends(close)
+
+
+def before_loop_ends(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """Have `close` awaited when the running loop shuts its async generators down.
+
+    As `asyncio.run` does at its end. What is returned has to be kept until then.
+    """
+    closer = _suspended(close)
     try:
-        closer.__anext__().send(None)  # it does not wait before it yields
+        closer.__anext__().send(None)  # up to its yield, without a wait: the loop knows it now
     except StopIteration:
         pass
+    return closer
 
 
-async def _close_with_loop(loop: Loop) -> AsyncGenerator[None, None]:
-    """Stay suspended until the loop's async generators are shut down."""
+async def _suspended(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        _closers.pop(loop, None)
-        await _close(_forget_loop(loop))
+        await close()
 
 
 def _sweep() -> None:

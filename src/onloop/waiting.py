@@ -13,7 +13,8 @@ import asyncio
 import math
 import threading
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
@@ -156,6 +157,40 @@ class FifoLock:
                     waiter.set(None)
                     return
             self.locked = False
+
+
+async def settled(tasks: Iterable[asyncio.Future[Any]], timeout_s: float | None = None) -> bool:
+    """Wait until `tasks` are done; a cancellation of the caller is raised after that.
+
+    Returns False after `timeout_s` seconds without their end. Their errors are not raised, nor
+    told of as errors that nobody has looked at.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout_s is None else loop.time() + timeout_s
+    cancelled: asyncio.CancelledError | None = None
+    left = {task for task in tasks if not task.done()}
+    for task in left:
+        task.add_done_callback(_look_at)
+    while left:
+        rest_s = None if deadline is None else deadline - loop.time()
+        if rest_s is not None and rest_s <= 0:
+            break
+        try:
+            await asyncio.wait(left, timeout=rest_s)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+        left = {task for task in left if not task.done()}
+    if cancelled is not None:
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # no cycle of exception, traceback and this frame
+    return not left
+
+
+def _look_at(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def pause(seconds: float) -> None:

@@ -18,6 +18,7 @@ from django.db import connections
 
 from onloop import bridge
 from onloop.bridge import await_
+from onloop.waiting import settled
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,18 +59,7 @@ def hop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     call = functools.partial(function, *args, **kwargs)
     context = contextvars.copy_context()
     done = asyncio.wrap_future(threads().submit(_call, context, call))
-    cancelled: asyncio.CancelledError | None = None
-    while not done.done():
-        try:
-            await_(asyncio.wait([done]))
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    if cancelled is not None:
-        done.exception()  # nobody else asks
-        try:
-            raise cancelled
-        finally:
-            del cancelled  # no cycle of exception, traceback and this frame
+    await_(settled([done]))
     return done.result()
 
 

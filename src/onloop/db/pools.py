@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 from onloop import bridge, metrics
 from onloop.db.pool import Pool
 from onloop.db.pool.upkeep import Upkeep
+from onloop.perloop import before_loop_ends
 
 logger = logging.getLogger("onloop.db")
 
@@ -51,9 +53,7 @@ def pool_for(
         pool = mine[key]
     _sweep()
     if loop not in _closers and bridge.active():
-        closer = _close_with_loop(loop)
-        _closers[loop] = closer
-        bridge.await_(closer.__anext__())
+        _closers[loop] = before_loop_ends(functools.partial(_close_with_loop, loop))
     return pool
 
 
@@ -119,13 +119,9 @@ async def draining() -> AsyncIterator[None]:
         await bridge.run(drain_pools, asyncio.get_running_loop())
 
 
-async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
-    """Stay suspended until `asyncio.run` shuts the loop's async generators down."""
-    try:
-        yield
-    finally:
-        _closers.pop(loop, None)
-        close_pools(loop)
+async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> None:
+    _closers.pop(loop, None)
+    close_pools(loop)
 
 
 def _sweep() -> None:

@@ -12,6 +12,7 @@ import httpx
 
 from onloop.http.clients import client
 from onloop.http.errors import DeadlineExceeded
+from onloop.waiting import settled
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -156,18 +157,9 @@ class _FanOut:
 
 async def _end(workers: list[asyncio.Task[None]]) -> None:
     """Cancel what still runs, and wait for it whatever cancellations come meanwhile."""
-    cancelled: asyncio.CancelledError | None = None
-    left = {worker for worker in workers if not worker.done()}
-    for worker in left:
+    for worker in workers:
         worker.cancel()
-    while left:
-        try:
-            _, left = await asyncio.wait(left)
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-            left = {worker for worker in left if not worker.done()}
-    if cancelled is not None:
-        raise cancelled
+    await settled(workers)
 
 
 def _step(asked: Asked) -> Callable[[], Awaitable[Any]]:

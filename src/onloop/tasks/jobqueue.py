@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
 from typing import Any
 
+from onloop.perloop import before_loop_ends
 from onloop.tasks.errors import JobCancelled, QueueClosed, QueueFull
 from onloop.tasks.live import LiveJob
 from onloop.tasks.options import Options
@@ -133,11 +134,7 @@ class JobQueue:
 
     def _start_jobs(self) -> None:
         if self._closer is None:
-            self._closer = self._close_with_loop()
-            try:
-                self._closer.__anext__().send(None)  # up to its yield: the loop knows it now
-            except StopIteration:
-                pass
+            self._closer = before_loop_ends(self._close_with_loop)
         with self._guard:
             now = time.time()
             while self._delayed and self._delayed[0][0] <= now:
@@ -244,9 +241,5 @@ class JobQueue:
                 job.ask_to_stop()
         return {task for task in self._running.values() if task is not None and not task.done()}
 
-    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
-        """Stay suspended until `asyncio.run` shuts the loop's async generators down."""
-        try:
-            yield
-        finally:
-            self.close(can_run=False)
+    async def _close_with_loop(self) -> None:
+        self.close(can_run=False)

@@ -17,8 +17,7 @@ from onloop.asgi.unit import in_own_scope
 from onloop.tasks import announcing, records
 from onloop.tasks.beats import beat_of
 from onloop.tasks.live import LiveJob, worker_id
-from onloop.tasks.settling import settled
-from onloop.waiting import running_loop
+from onloop.waiting import running_loop, settled
 
 logger = logging.getLogger("onloop.tasks")
 
@@ -70,7 +69,7 @@ class Recorder:
         """Write the state as it is now. Goes on though it is cancelled, within `FINISH_S`."""
         if self._finishing is None:
             self._finishing = self._loop.create_task(self._finish(), context=Context())
-        await settled(self._finishing)
+        await settled([self._finishing])
 
     # --- on the loop --------------------------------------------------------------------------
 
