@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connections
 
-from onloop.tasks import acancel, home, results, watching
+from onloop.db import scope
+from onloop.tasks import acancel, consumers, control, home, results, watching
 from onloop.tasks.jobstate import State
 from tests.channels.conftest import open_socket  # noqa: F401 - a fixture
 
@@ -80,6 +82,9 @@ async def test_silence_is_told_and_a_stream_ends_in_time(jobs, stage, monkeypatc
     assert set(told[1:]) == {None}
 
 
+SESSIONS = {"pool": {"mode": "session"}}
+
+
 @pytest.fixture
 async def socket_of(open_socket, settings_of_onloop):  # noqa: F811
     from channels.routing import URLRouter
@@ -124,6 +129,38 @@ async def test_a_socket_that_leaves_ends_what_watches_for_it(jobs, stage, socket
     await socket.disconnect()
     await asyncio.wait(watching_, timeout=90)
     assert watching_[0].cancelled()
+
+
+async def test_a_socket_outlives_a_database_that_is_away(
+    jobs, stage, socket_of, monkeypatch, caplog
+):
+    result = await jobs.report_and_hold.aenqueue(1, 2)
+    await stage.until(lambda: stage.seen)
+    astate = control.astate
+    socket = await socket_of(result.id)
+    while (await socket.receive_json_from(20))["done"] != 1:
+        pass
+
+    async def away(job_id):
+        monkeypatch.setattr(control, "astate", astate)
+        raise OSError("away")
+
+    monkeypatch.setattr(control, "astate", away)
+    stage.go.set()
+    assert (await socket.receive_json_from(20))["status"] == "SUCCESSFUL"
+    assert "it is tried again" in caplog.text
+
+
+async def test_a_socket_that_watches_keeps_no_connection(jobs, stage, socket_of, monkeypatch):
+    monkeypatch.setattr(results, "find", lambda job_id: None)  # it is read from the database
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", SESSIONS)
+    monkeypatch.setattr(consumers, "WITH_LAYER_S", 0.05)
+    result = await jobs.report_and_hold.aenqueue(1, 2)
+    socket = await socket_of(result.id)
+    await socket.receive_json_from(20)
+    (task,) = (each for each in asyncio.all_tasks() if "JobConsumer._watch" in repr(each))
+    await stage.until(lambda: task in scope._scopes)  # it has looked again
+    await stage.until(lambda: not scope._scopes[task].wrappers)
 
 
 async def test_a_socket_for_no_job_is_closed(jobs, socket_of):

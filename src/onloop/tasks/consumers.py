@@ -8,10 +8,12 @@ from typing import Any
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
+from onloop.db import scope
 from onloop.tasks import control
 from onloop.tasks.announcing import group_of
 from onloop.tasks.jobstate import State
 from onloop.tasks.watching import FAR_S, may_see
+from onloop.waiting import settled
 
 logger = logging.getLogger("onloop.tasks")
 
@@ -51,11 +53,13 @@ class JobConsumer(AsyncJsonWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-            await asyncio.wait({watching})
-        if self._group is not None:
-            await self.channel_layer.group_discard(self._group, self.channel_name)
+        try:
+            if watching is not None:
+                watching.cancel()
+                await settled([watching])
+        finally:
+            if self._group is not None:
+                await self.channel_layer.group_discard(self._group, self.channel_name)
 
     async def _watch(self, state: State | None) -> None:
         told: State | None = None
@@ -66,11 +70,17 @@ class JobConsumer(AsyncJsonWebsocketConsumer):
                 await self.send_json(state.public())
                 if state.is_finished:
                     break
+            scope.rest()  # one socket of many must not keep a connection meanwhile
             try:
                 async with asyncio.timeout(pause_s):
                     await self._is_told.wait()
             except TimeoutError:
                 pass
             self._is_told.clear()
-            state = await control.astate(state.id)
+            try:
+                state = await control.astate(state.id)
+            except Exception:
+                logger.exception(
+                    "How far job %s is cannot be read; it is tried again.", state.id
+                )
         await self.close(1000)
