@@ -39,7 +39,7 @@ def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
             job = frame.f_locals["job"]
             request = f"job {job.result.task.module_path}"
             if frame.f_locals.get("place") == "loop":
-                cure = _cure_of_job(frame.f_locals["function"])
+                cure = _cure_of(frame.f_locals["function"])
         elif module == CONSUMERS and name == "call_database_sync_to_async" and cure is None:
             cure = _cure_of_call(frame.f_locals["self"].func, frame.f_locals["args"])
         inner = frame
@@ -63,16 +63,13 @@ def _path(scope: Any) -> str:
 
 def _cure_of_call(function: Any, args: tuple[Any, ...]) -> str:
     """The cure for what `database_sync_to_async` runs: a sync consumer, or a function."""
-    owner = args[0] if args and hasattr(args[0], "base_send") else function
+    return _cure_of(args[0] if args and hasattr(args[0], "base_send") else function)
+
+
+def _cure_of(owner: Any, what: str = "it") -> str:
     if mark_of(owner) is not None:
-        return "mark it @onloop.in_thread in place of @onloop.on_loop"
+        return f"mark {what} @onloop.in_thread in place of @onloop.on_loop"
     return _in_thread(owner)
-
-
-def _cure_of_job(function: Any) -> str:
-    if mark_of(function) is not None:
-        return "mark it @onloop.in_thread in place of @onloop.on_loop"
-    return _in_thread(function)
 
 
 def _cure(function: str, variables: Any, inner: FrameType | None) -> str | None:
@@ -84,9 +81,7 @@ def _cure(function: str, variables: Any, inner: FrameType | None) -> str | None:
         view = variables["view"]
         if variables.get("place") != "loop" or asyncio.iscoroutine(variables.get("response")):
             return ""
-        if mark_of(view) is not None:
-            return "mark the view @onloop.in_thread in place of @onloop.on_loop"
-        return _in_thread(view)
+        return _cure_of(view, "the view")
     if function == "inner":  # of `convert_exceptions`
         return _in_thread_if_sync(variables.get("get_response"))
     if function in ("_get_response", "_render"):

@@ -99,10 +99,8 @@ class Scope:
         """
         standing_in = _made_in.get() is self
         surroundings, self._surroundings = self._surroundings, ()
-        if _scopes.get(self.task) is not self:
-            inner = self._inner()
-            if inner is not None:
-                inner._surroundings = surroundings  # what it will put back, as the last one
+        if _scopes.get(self.task) is not self and (inner := self._inner()) is not None:
+            inner._surroundings = surroundings  # what it will put back, as the last one
         self.close()
         if standing_in:
             blocks, made_in, bridged = surroundings
@@ -122,10 +120,8 @@ class Scope:
                 del _scopes[self.task]
             else:
                 _scopes[self.task] = self._outer
-        else:
-            inner = self._inner()
-            if inner is not None:
-                inner._outer = self._outer
+        elif (inner := self._inner()) is not None:
+            inner._outer = self._outer
         if not lent:
             self.release()
         # What is made in this one inherits from those around it now. A task keeps the scope

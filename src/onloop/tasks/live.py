@@ -68,7 +68,6 @@ class LiveJob:
         self.is_async = iscoroutinefunction(result.task.func)
         self.changed: Callable[[], None] | None = None
         self.recorder: Any = None
-        self.task: Any = None
         self.ended: Callable[[LiveJob], None] | None = None
         # Called when somebody asks the job to stop; it cancels its task, wherever that is.
         self.on_stop: Callable[[], None] | None = None

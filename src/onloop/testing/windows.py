@@ -133,10 +133,6 @@ class Window:
         """`reached`, for tests without a loop."""
         return self._first(self._reached.wait(self.timeout_s))
 
-    @property
-    def is_reached(self) -> bool:
-        return self._reached.is_open
-
     def release(self) -> None:
         """Let those who are held go on, and everybody who comes later pass; any thread."""
         self._released.open()
