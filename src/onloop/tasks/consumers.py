@@ -61,7 +61,8 @@ class JobConsumer(AsyncJsonWebsocketConsumer):
             if self._group is not None:
                 await self.channel_layer.group_discard(self._group, self.channel_name)
 
-    async def _watch(self, state: State | None) -> None:
+    async def _watch(self, first: State) -> None:
+        state: State | None = first
         told: State | None = None
         pause_s = FAR_S if self._group is None else WITH_LAYER_S
         while state is not None:
@@ -78,9 +79,9 @@ class JobConsumer(AsyncJsonWebsocketConsumer):
                 pass
             self._is_told.clear()
             try:
-                state = await control.astate(state.id)
+                state = await control.astate(first.id)
             except Exception:
                 logger.exception(
-                    "How far job %s is cannot be read; it is tried again.", state.id
+                    "How far job %s is cannot be read; it is tried again.", first.id
                 )
         await self.close(1000)
