@@ -15,6 +15,7 @@ from onloop.tasks.jobstate import LOST_S
 from onloop.tasks.models import Job
 from tests.tasks.test_processes import start
 from tests.tasks.test_progress import over
+from tests.tasks.waiting import wait_until
 
 
 def long_ago():
@@ -175,7 +176,12 @@ def test_a_job_whose_process_was_killed_is_lost(db_clean):
             process.kill()
     assert job.worker.endswith(f"-{process.pid}")
     assert not job.is_lost
-    Job.objects.update(updated=long_ago())  # as if a minute were over
-    assert records.read(job.id).status == "LOST"
+
+    def is_lost():
+        # As if a minute were over; the server may still do what the process has last asked for.
+        Job.objects.update(updated=long_ago())
+        return records.read(job.id).status == "LOST"
+
+    wait_until(is_lost)
     assert records.ask_to_stop(job.id)
     assert records.read(job.id).status == "CANCELLED"
