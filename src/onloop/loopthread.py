@@ -55,8 +55,8 @@ class LoopThread:
         self._thread = threading.Thread(
             target=self._main, args=(started,), name=name, daemon=True
         )
-        self._thread.start()
         try:
+            self._thread.start()
             started.result()
         except BaseException:
             self._abandon(started)
