@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+)
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -126,7 +133,7 @@ def start(stack: AsyncExitStack) -> None:
     """
     try:
         for path in conf.get().LIFESPAN:
-            bridge.await_(stack.enter_async_context(import_string(path)()))
+            bridge.await_(stack.enter_async_context(_hook(path)))
     except BaseException:
         bridge.await_(stack.aclose())
         raise
@@ -137,6 +144,29 @@ def start(stack: AsyncExitStack) -> None:
                 wrapper.warm_pool()
             except Exception as exc:  # noqa: BLE001 - whatever is wrong with it
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
+
+
+def _hook(path: str) -> AbstractAsyncContextManager[Any]:
+    """Return what the function at `path` returns.
+
+    Raises `ImproperlyConfigured` where there is none, or where it returns something else.
+    """
+    try:
+        function = import_string(path)
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            f'ONLOOP["LIFESPAN"]: {path!r} cannot be imported. {exc}'
+        ) from exc
+    manager = function()
+    if not hasattr(type(manager), "__aenter__"):
+        if inspect.iscoroutine(manager):
+            manager.close()
+        raise ImproperlyConfigured(
+            f'ONLOOP["LIFESPAN"]: {path}() must return an async context manager, not '
+            f"{type(manager).__name__}. Write it as an `async def` that yields, with "
+            "@contextlib.asynccontextmanager."
+        )
+    return manager  # type: ignore[no-any-return]
 
 
 def stop(stack: AsyncExitStack, *, wait: bool = True) -> None:
