@@ -116,6 +116,27 @@ def test_the_targets_of_make_that_are_named_exist():
     assert set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", text, re.MULTILINE)) <= targets
 
 
+MODULES = sorted(
+    ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    for file in (ROOT / "src" / "onloop").rglob("*.py")
+    if "__all__" in file.read_text()
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_its_exported_functions_and_classes_have_docstrings(module):
+    found = importlib.import_module(module)
+    exported = {name: getattr(found, name) for name in found.__all__}
+    wrong = [
+        name
+        for name, value in exported.items()
+        if (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__.startswith("onloop")
+        and not vars(value).get("__doc__", value.__doc__)
+    ]
+    assert wrong == []
+
+
 # Of Celery's tasks and of loggers.
 NO_NAMES = {"onloop.tasks.run", "onloop.tasks.run_async", "onloop.request"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
 from django.core import checks
 from django.core.asgi import get_asgi_application as djangos_asgi_application
 from django.core.exceptions import SynchronousOnlyOperation
@@ -15,6 +14,7 @@ from django.urls import path
 import onloop
 from onloop.asgi import get_asgi_application
 from onloop.guard import get_running_loop
+from tests.asgi.client import Exchange
 from tests.fresh import project, python
 from tests.project.settings import INSTALLED_APPS
 
@@ -55,6 +55,23 @@ def test_an_engine_of_onloops_without_the_app_says_so():
         apps=[],
     )
     assert 'needs "onloop" in INSTALLED_APPS; put it first' in told
+
+
+def test_a_driver_that_is_not_installed_is_named_with_the_command():
+    told = project(
+        """
+        import sys
+        from django.core.exceptions import ImproperlyConfigured
+        from django.db import connection
+        sys.modules["psycopg"] = None
+        try:
+            connection.vendor
+        except ImproperlyConfigured as exc:
+            print(exc)
+        """,
+        databases={"default": {"ENGINE": "onloop.db.backends.postgresql", "NAME": "x"}},
+    )
+    assert 'needs psycopg 3 and libpq: pip install "psycopg[binary]"' in told
 
 
 def test_the_runserver_of_another_app_that_comes_first_is_w006():
@@ -118,17 +135,8 @@ urlpatterns = [path("refused/", refused)]
 @pytest.mark.parametrize("middleware", [[], ["django.middleware.common.CommonMiddleware"]])
 async def test_what_djangos_own_handler_serves_is_told_which_import_is_wrong(middleware):
     with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=middleware):
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/refused/",
-            "headers": [(b"host", b"testserver")],
-        }
-        exchange = ApplicationCommunicator(djangos_asgi_application(), scope)
-        await exchange.send_input({"type": "http.request"})
-        await exchange.receive_output(30)
-        body = (await exchange.receive_output(30))["body"].decode()
-    assert "import get_asgi_application from onloop.asgi" in body
+        answer = await Exchange(djangos_asgi_application(), "/refused/")
+    assert "import get_asgi_application from onloop.asgi" in answer.text
 
 
 async def test_what_no_handler_serves_is_not_told_of_one():
