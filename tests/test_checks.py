@@ -152,9 +152,10 @@ def test_an_engine_that_blocks_is_w002_and_named():
     [
         ({"mode": "statement"}, "must be 'transaction' or 'session'"),
         ({"maxsize": 5}, "unknown names: maxsize"),
+        (20, "must be True or a dictionary such as {'max_size': 20}, not 20"),
         ({"min_size": 5, "max_size": 2}, "max_size"),
     ],
-    ids=["mode", "unknown", "sizes"],
+    ids=["mode", "unknown", "number", "sizes"],
 )
 def test_wrong_options_of_a_pool_are_e004_and_named(pool, says):
     said = found_in_project(default=POSTGRESQL | {"OPTIONS": {"pool": pool}})

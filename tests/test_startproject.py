@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests import newproject
-from tests.postgres import free_port
+from tests.postgres import ROOT, free_port
 
 HTTP_TIMEOUT_S = 90
 
@@ -24,7 +26,13 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(project: Path) -> Iterator[str]:
-    """The new project, migrated and served by uvicorn."""
+    with served(project) as url:
+        yield url
+
+
+@contextmanager
+def served(project: Path) -> Iterator[str]:
+    """Migrate the new project and serve it by uvicorn, at the address that is given."""
     newproject.run(project, "manage", "migrate", "--verbosity", "0")
     port = free_port()
     with (project / "server.log").open("wb") as log:
@@ -63,3 +71,88 @@ def test_a_new_project_is_served_with_its_admin(address: str) -> None:
         answer = client.post("/admin/login/", data=form)
         assert answer.status_code == 200
         assert "Please enter the correct username" in answer.text
+
+
+# --- the view that the README begins with -----------------------------------------------------
+
+MODELS = """
+from django.db import models
+
+
+class Maker(models.Model):
+    name = models.CharField(max_length=50)
+
+
+class Product(models.Model):
+    stock = models.IntegerField()
+    maker = models.ForeignKey(Maker, on_delete=models.CASCADE)
+
+
+class Price(models.Model):
+    product = models.ForeignKey(Product, on_delete=models.CASCADE)
+
+
+class Review(models.Model):
+    product = models.ForeignKey(Product, on_delete=models.CASCADE)
+"""
+VIEWS = """
+import asyncio
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import path
+
+from shop.models import Price, Product, Review
+
+receipts = []
+
+
+async def send_receipt():
+    receipts.append("sent")
+
+
+def plain(request):
+    return HttpResponse(f"{Product.objects.get().stock} left, {receipts}")
+
+
+"""
+URLS = """
+urlpatterns = [path("order/<int:pk>/", order), path("plain/", plain)]
+"""
+DATA = """
+from shop.models import *
+product = Product.objects.create(stock=3, maker=Maker.objects.create(name="Acme"))
+Price.objects.create(product=product)
+Review.objects.create(product=product)
+"""
+
+
+@pytest.fixture
+def with_shop(project: Path) -> Path:
+    """With an app of the models that the README's first view asks for, and that view."""
+    newproject.run(project, "manage", "startapp", "shop")
+    settings = project / "mysite" / "settings.py"
+    newproject.replace(settings, '    "onloop",', '    "onloop",\n    "shop",')
+    (project / "shop" / "models.py").write_text(MODELS)
+    newproject.run(project, "manage", "makemigrations", "--verbosity", "0", "shop")
+    templates = project / "shop" / "templates"
+    templates.mkdir()
+    (templates / "order.html").write_text(
+        "{{ maker }}, {{ prices|length }} price, {{ reviews|length }} review, {{ user }}"
+    )
+    readme = (ROOT / "README.md").read_text()
+    (view,) = re.findall(
+        r"^```python\n(async def order.*?)^```", readme, re.DOTALL | re.MULTILINE
+    )
+    (project / "mysite" / "urls.py").write_text(VIEWS + view + URLS)
+    return project
+
+
+def test_the_view_that_the_readme_begins_with_works(with_shop: Path) -> None:
+    with served(with_shop) as url:
+        newproject.run(with_shop, "manage", "shell", "--command", DATA)
+        transport = httpx.HTTPTransport(retries=20)
+        with httpx.Client(base_url=url, transport=transport, timeout=HTTP_TIMEOUT_S) as client:
+            assert client.get("/order/1/").text == "Acme, 1 price, 1 review, AnonymousUser"
+            assert client.get("/plain/").text == "2 left, ['sent']"

@@ -16,12 +16,14 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.utils.module_loading import import_string
 
 from onloop import conf, rebind
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.options import answer_timeout_s, pool_options
+from onloop.management.commands import runserver
 from onloop.middleware import BearerTokenMiddleware
 
 # What sets the user that a valid token replaces.
@@ -38,6 +40,8 @@ def register() -> None:
     checks.register(check_databases)
     checks.register(check_bearer_tokens)
     checks.register(check_rooms)
+    checks.register(check_functions)
+    checks.register(check_runserver)
 
 
 def check_python(**kwargs: Any) -> list[CheckMessage]:
@@ -172,6 +176,53 @@ def check_rooms(**kwargs: Any) -> list[CheckMessage]:
             id="onloop.E007",
         )
     ]
+
+
+def check_functions(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        ours = conf.get()
+    except ImproperlyConfigured:
+        return []  # said by `check_settings`
+    named = [("LIFESPAN", path) for path in ours.LIFESPAN]
+    named += [
+        (name, path)
+        for name in ("BEARER_CLIENT_ADDRESS", "TASKS_PERMISSION")
+        if (path := getattr(ours, name))
+    ]
+    messages: list[CheckMessage] = []
+    for name, path in named:
+        try:
+            import_string(path)
+        except ImportError as exc:
+            messages.append(
+                Error(
+                    f'ONLOOP["{name}"]: {path!r} cannot be imported. {exc}',
+                    hint='Write the module and the function: "mysite.module.function".',
+                    id="onloop.E008",
+                )
+            )
+    return messages
+
+
+def check_runserver(**kwargs: Any) -> list[CheckMessage]:
+    owner: Any = get_commands().get("runserver", "onloop")
+    if owner == "onloop" or isinstance(_loaded_command(owner), runserver.Command):
+        return []
+    name = owner if isinstance(owner, str) else type(owner).__module__
+    return [
+        checks.Warning(
+            f"`manage.py runserver` is that of {name}, and not Onloop's.",
+            hint='Put "onloop" first in INSTALLED_APPS.',
+            id="onloop.W006",
+        )
+    ]
+
+
+def _loaded_command(owner: Any) -> Any:
+    try:
+        return load_command_class(owner, "runserver") if isinstance(owner, str) else owner
+    except Exception:  # noqa: BLE001 - whoever calls the command is told
+        return None
 
 
 def _is_bearer(path: str) -> bool:

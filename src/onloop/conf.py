@@ -273,6 +273,26 @@ class Settings:
     TASKS_PERMISSION: str = _setting("", _function)
 
 
+ENGINES = ("onloop.db.backends.postgresql", "onloop.db.backends.sqlite3")
+
+
+def check_engines() -> None:
+    """Raise `ImproperlyConfigured` for an `ENGINE` in `DATABASES` that Onloop does not have.
+
+    Django would say it too, and name its own engines as the cure.
+    """
+    from django.conf import settings  # noqa: PLC0415 - importable without settings
+
+    for alias, database in settings.DATABASES.items():
+        engine = database.get("ENGINE") or ""
+        if engine.startswith("onloop.") and engine not in ENGINES:
+            raise ImproperlyConfigured(
+                f"DATABASES[{alias!r}]['ENGINE']: there is no {engine!r}. Onloop's engines are "
+                f"{' and '.join(map(repr, ENGINES))}; other databases work with Django's own "
+                "engine, and block the event loop."
+            )
+
+
 _loaded: Settings | None = None
 
 

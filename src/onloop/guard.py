@@ -60,7 +60,21 @@ def get_running_loop() -> asyncio.AbstractEventLoop:
         "a bridge, and would block it. Use the `a` methods (`await queryset.aget()`, `async "
         "for`), run synchronous code with `await onloop.bridge.run(function, ...)`, or open a "
         "scope (`async with onloop.scope():`) around the tasks that it is called in."
+        f"{_of_other_handler()}"
     )
+
+
+def _of_other_handler() -> str:
+    """Return what else is to be said to a caller that Django's own handler serves."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_qualname == "BaseHandler._get_response_async":
+            return (
+                " The request is served by Django's own handler: in asgi.py, import "
+                "get_asgi_application from onloop.asgi, and all of it may wait."
+            )
+        frame = frame.f_back
+    return ""
 
 
 def refuse_implicit() -> None:

@@ -8,18 +8,28 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _refuse_no_view(mark: str, view: object) -> None:
+    if not callable(view):
+        raise TypeError(
+            f"@onloop.{mark} takes a view, not {view!r}. Write it above the view, without "
+            f'arguments; ONLOOP["{mark.upper()}"] takes dotted names.'
+        )
+
+
 def on_loop(view: F) -> F:
     """Run this synchronous view on the event loop, in the bridge of its request.
 
     For views that wait for nothing but the database: they save two thread switches. A view
     that blocks otherwise (`requests`, `time.sleep`) holds up every other request.
     """
+    _refuse_no_view("on_loop", view)
     view.onloop_place = "loop"  # type: ignore[attr-defined]
     return view
 
 
 def in_thread(view: F) -> F:
     """Run this synchronous view in a thread, whatever the settings say."""
+    _refuse_no_view("in_thread", view)
     view.onloop_place = "thread"  # type: ignore[attr-defined]
     return view
 

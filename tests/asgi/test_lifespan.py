@@ -149,7 +149,19 @@ async def test_a_hook_that_cannot_be_imported_fails_the_start(project):
     project.configure(ONLOOP={"LIFESPAN": ["tests.nowhere.hook"]})
     reply = await Lifespan(project.application).startup()
     assert reply["type"] == "lifespan.startup.failed"
-    assert "tests.nowhere" in reply["message"]
+    assert "ONLOOP[\"LIFESPAN\"]: 'tests.nowhere.hook' cannot be imported" in reply["message"]
+
+
+async def is_no_context_manager():
+    """A coroutine function without the decorator that its project forgot."""
+
+
+async def test_a_hook_that_is_no_context_manager_is_named_with_the_cure(project):
+    project.configure(ONLOOP=hooks("is_no_context_manager"))
+    reply = await Lifespan(project.application).startup()
+    assert reply["type"] == "lifespan.startup.failed"
+    assert "is_no_context_manager() must return an async context manager" in reply["message"]
+    assert "@contextlib.asynccontextmanager" in reply["message"]
 
 
 async def test_a_hook_that_fails_at_the_end_keeps_no_other_from_being_left(project):

@@ -59,6 +59,17 @@ async def asynchronous(request):
     return HttpResponse("done")
 
 
+class SlowToShow:
+    def __repr__(self):
+        time.sleep(BLOCK_S)
+        return "shown"
+
+
+async def fails(request):
+    shown = SlowToShow()
+    raise ZeroDivisionError(f"beside {type(shown).__name__}")
+
+
 async def quick(request):
     return HttpResponse("quick")
 
@@ -90,6 +101,7 @@ urlpatterns = [
     path("class/<int:number>/", Blocks.as_view()),
     path("asynchronous/", asynchronous),
     path("task/", in_a_task),
+    path("fails/", fails),
     path("quick/", quick),
     path("holds/", holds_a_row),
     path("waits/", waits_for_the_row),
@@ -206,6 +218,13 @@ async def test_a_middleware_that_blocks_is_named(
     assert "Request: GET /quick/. Cure: " in line
     assert cure in line
     assert (ASYNC in line) == (cure == ASYNC)
+
+
+async def test_djangos_page_for_an_error_blames_no_middleware(project, lines):
+    project.configure(ONLOOP={"STALL_MS": STALL_MS}, DEBUG=True)
+    assert (await project.get("/fails/")).status == 500
+    line = only_of(await lines(), at(SlowToShow.__repr__))
+    assert "Cure: mend the error that Django makes this page about" in line
 
 
 async def test_a_task_of_a_view_that_blocks_is_named(project, lines):

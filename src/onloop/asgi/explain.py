@@ -20,6 +20,7 @@ HANDLER = "onloop.asgi.handler"
 CHAIN = "onloop.asgi.chain"
 CONSUMERS = "onloop.channels.consumers"
 JOBS = "onloop.tasks.running"
+ERROR_PAGE = "django.views.debug"
 MAX_PATH = 200
 
 
@@ -31,6 +32,8 @@ def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
         module, name = frame.f_globals.get("__name__"), frame.f_code.co_name
         if module == CHAIN and cure is None:
             cure = _cure(name, frame.f_locals, inner)
+        elif module == ERROR_PAGE and cure is None:
+            cure = "mend the error that Django makes this page about, as DEBUG is on"
         elif module == HANDLER and name == "_serve":
             request = _request(frame.f_locals["asgi_scope"])
         elif module == CONSUMERS and name == "dispatch_message":

@@ -79,6 +79,12 @@ class OnloopHandler(Chain, ASGIHandler):
                 "protocols before it, for example with Channels' ProtocolTypeRouter."
             )
 
+    def __rsgi_init__(self, loop: object) -> None:
+        """Refuse to be served by Granian's own protocol, which is its default."""
+        raise TypeError(
+            "This is an ASGI application. Start it with `granian --interface asgi`."
+        )
+
     def _serve(self, asgi_scope: Message, receive: Receive, send: Send) -> None:
         if _served_here.get():
             # In the context of the request before, as uvicorn starts a pipelined one.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -138,7 +140,7 @@ class Hooks:
     async def enter(self) -> None:
         """Enter them in order, up to the first that fails."""
         for path in conf.get().LIFESPAN:
-            hook = import_string(path)()
+            hook = _hook(path)
             await hook.__aenter__()
             self._entered.append(hook)
 
@@ -180,6 +182,29 @@ def start(hooks: Hooks) -> None:
                 wrapper.warm_pool()
             except Exception as exc:  # noqa: BLE001 - whatever is wrong with it
                 logger.warning("The pool of %r starts empty: %s", alias, exc)
+
+
+def _hook(path: str) -> AbstractAsyncContextManager[Any]:
+    """Return what the function at `path` returns.
+
+    Raises `ImproperlyConfigured` where there is none, or where it returns something else.
+    """
+    try:
+        function = import_string(path)
+    except ImportError as exc:
+        raise ImproperlyConfigured(
+            f'ONLOOP["LIFESPAN"]: {path!r} cannot be imported. {exc}'
+        ) from exc
+    manager = function()
+    if not hasattr(type(manager), "__aenter__"):
+        if inspect.iscoroutine(manager):
+            manager.close()
+        raise ImproperlyConfigured(
+            f'ONLOOP["LIFESPAN"]: {path}() must return an async context manager, not '
+            f"{type(manager).__name__}. Write it as an `async def` that yields, with "
+            "@contextlib.asynccontextmanager."
+        )
+    return manager  # type: ignore[no-any-return]
 
 
 def stop(hooks: Hooks, *, wait: bool = True) -> None:

@@ -204,24 +204,30 @@ def stream(
 
 
 def get(url: httpx.URL | str, **kwargs: Any) -> httpx.Response:
+    """As `httpx.Client.get`, by `client()`."""
     return request("GET", url, **kwargs)
 
 
 def head(url: httpx.URL | str, **kwargs: Any) -> httpx.Response:
+    """As `httpx.Client.head`, by `client()`."""
     return request("HEAD", url, **kwargs)
 
 
 def post(url: httpx.URL | str, **kwargs: Any) -> httpx.Response:
+    """As `httpx.Client.post`, by `client()`."""
     return request("POST", url, **kwargs)
 
 
 def put(url: httpx.URL | str, **kwargs: Any) -> httpx.Response:
+    """As `httpx.Client.put`, by `client()`."""
     return request("PUT", url, **kwargs)
 
 
 def patch(url: httpx.URL | str, **kwargs: Any) -> httpx.Response:
+    """As `httpx.Client.patch`, by `client()`."""
     return request("PATCH", url, **kwargs)
 
 
 def delete(url: httpx.URL | str, **kwargs: Any) -> httpx.Response:
+    """As `httpx.Client.delete`, by `client()`."""
     return request("DELETE", url, **kwargs)

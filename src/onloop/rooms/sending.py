@@ -76,6 +76,7 @@ def tell_in_test(room: str, message: Message) -> None:
 
 
 async def asend(room: str, body: Any, *, sender: Any = None, key: str | None = None) -> Message:
+    """As `send`, for `await`."""
     return await bridge.run(send, room, body, sender=sender, key=key)
 
 
@@ -92,6 +93,7 @@ def announce(room: str | Collection[str], kind: str, **data: Any) -> None:
 
 
 async def aannounce(room: str | Collection[str], kind: str, **data: Any) -> None:
+    """As `announce`, for `await`."""
     rooms = [room] if isinstance(room, str) else list(dict.fromkeys(room))
     for name in rooms:
         wire.check_name(name)
@@ -114,6 +116,9 @@ def history(
 ) -> list[Message]:
     """A page of a room's messages, in their order: the newest, or those next to a number.
 
+    `after` and `before` are numbers of messages: the first `limit` after one, or the last
+    before one.
+
     Raises `ValueError` unless `limit` is from 1 to 500.
     """
     from onloop.rooms.models import Message  # noqa: PLC0415 - see above
@@ -126,6 +131,7 @@ def history(
 async def ahistory(
     room: str, *, after: int | None = None, before: int | None = None, limit: int = 50
 ) -> list[Message]:
+    """As `history`, for `await`."""
     return await bridge.run(history, room, after=after, before=before, limit=limit)
 
 
@@ -137,6 +143,7 @@ def present(room: str) -> list[str]:
 
 
 async def apresent(room: str) -> list[str]:
+    """As `present`, for `await`."""
     return await bridge.run(present, room)
 
 

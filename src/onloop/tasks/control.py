@@ -26,6 +26,7 @@ def state(job_id: str) -> State | None:
 
 
 async def astate(job_id: str) -> State | None:
+    """As `state`, for `await`."""
     return await bridge.run(state, job_id)
 
 
@@ -53,6 +54,7 @@ def cancel(job_id: str) -> bool:
 
 
 async def acancel(job_id: str) -> bool:
+    """As `cancel`, for `await`."""
     return await bridge.run(cancel, job_id)
 
 

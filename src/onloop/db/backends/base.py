@@ -9,12 +9,14 @@ Django's own. This is the one place that takes connections from a pool and retur
 from __future__ import annotations
 
 import logging
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import SynchronousOnlyOperation
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError
 
@@ -61,6 +63,12 @@ class ScopedWrapper(CursorKeeper, SessionWatch, SharedTransaction, PooledWrapper
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # It was listed if its module is there, whatever a test makes of INSTALLED_APPS.
+        if apps.apps_ready and "onloop.apps" not in sys.modules:
+            raise ImproperlyConfigured(
+                f'The engine of DATABASES[{self.alias!r}] needs "onloop" in '
+                "INSTALLED_APPS; put it first."
+            )
         self._turn = Turn(self.alias)
         # The scope keeps the connection until it ends.
         self._session_mode = False

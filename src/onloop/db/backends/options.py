@@ -50,9 +50,13 @@ def pool_options(wrapper: Any) -> PoolOptions:
     given = wrapper.settings_dict["OPTIONS"].get("pool")
     checked = wrapper.settings_dict["CONN_HEALTH_CHECKS"]
     defaults: dict[str, Any] = {"check": wrapper.pool_driver.check} if checked else {}
-    if not isinstance(given, dict):
+    if given is None or isinstance(given, bool):
         return PoolOptions(**defaults)
     where = f"DATABASES[{wrapper.alias!r}]['OPTIONS']['pool']"
+    if not isinstance(given, dict):
+        raise ImproperlyConfigured(
+            f"{where} must be True or a dictionary such as {{'max_size': 20}}, not {given!r}."
+        )
     known = {field.name for field in fields(PoolOptions)}
     values = {**defaults, **given}
     mode = values.pop("mode", "transaction")
