@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from accounts.models import Role
+from accounts.roles import require
 from api.base import Api
 from files import serving, sharing, storing
 from files.models import ShareLink, StoredFile
@@ -25,10 +26,20 @@ from onloop import async_to_sync, limits
 BYTES = "application/octet-stream"
 
 
+class FileQuery(serializers.Serializer):
+    whose = serializers.ChoiceField(
+        ["mine", "all"],
+        default="mine",
+        help_text="`all`: which files there are, for owners. What is in them is not theirs.",
+    )
+
+
 class FileSerializer(serializers.ModelSerializer):
+    owner = serializers.CharField(source="owner.username", help_text="A user name.")
+
     class Meta:
         model = StoredFile
-        fields = ["id", "name", "size", "media_type", "created", "sha256", "examined"]
+        fields = ["id", "owner", "name", "size", "media_type", "created", "sha256", "examined"]
         extra_kwargs = {"examined": {"help_text": "Then a job had found its SHA-256."}}
 
 
@@ -52,15 +63,20 @@ class FileViewSet(Api):
     serializer_class = FileSerializer
     lookup_value_converter = "uuid"
     roles = dict.fromkeys(("create", "share"), Role.MEMBER)
-    problems = {"create": [409]}
+    problems = {"list": [403], "create": [409]}
 
     @classmethod
     def as_view(cls, *args: Any, **options: Any) -> Callable[..., HttpResponseBase]:
         return limits(max_body=storing.MAX_BYTES)(super().as_view(*args, **options))
 
+    @extend_schema(parameters=[FileQuery])
     def list(self, request: Request) -> Response:
-        """Your files, the newest first."""
-        return self.page_of(StoredFile.objects.filter(owner=request.user))
+        """Files, the newest first."""
+        files = StoredFile.objects.select_related("owner")
+        if self.asked(FileQuery)["whose"] == "all":
+            require(request.user, Role.OWNER)
+            return self.page_of(files)
+        return self.page_of(files.filter(owner=request.user))
 
     @extend_schema(
         parameters=[OpenApiParameter("name", str, required=True, description="Its name.")],
@@ -90,6 +106,18 @@ class FileViewSet(Api):
         """The bytes; `Range` and conditions are understood."""
         return async_to_sync(serving.download)(request._request, self._own(pk))
 
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    @action(detail=True, pagination_class=None)
+    def thumbnail(self, request: Request, pk: uuid.UUID) -> HttpResponseBase:
+        """A small picture, once a job has made one of an image."""
+        return async_to_sync(serving.picture)(request._request, self._own(pk), "thumbnail")
+
+    @extend_schema(responses={(200, "image/webp"): OpenApiTypes.BINARY})
+    @action(detail=True, pagination_class=None)
+    def preview(self, request: Request, pk: uuid.UUID) -> HttpResponseBase:
+        """A larger one."""
+        return async_to_sync(serving.picture)(request._request, self._own(pk), "preview")
+
     @extend_schema(responses=LinkSerializer(many=True))
     @action(detail=True, serializer_class=LinkSerializer)
     def links(self, request: Request, pk: uuid.UUID) -> Response:
@@ -115,4 +143,5 @@ class FileViewSet(Api):
         return Response(status=204)
 
     def _own(self, pk: uuid.UUID) -> StoredFile:
-        return StoredFile.objects.get(pk=pk, owner=self.request.user)
+        files = StoredFile.objects.select_related("owner")
+        return files.get(pk=pk, owner=self.request.user)

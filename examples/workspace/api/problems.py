@@ -29,6 +29,7 @@ CONTENT_TYPE = "application/problem+json"
 # What is raised, the status, and what is said of it; where nothing stands, its own text.
 MEANINGS: list[tuple[type[Exception], int, str]] = [
     (accounts.services.Refused, 409, ""),
+    (accounts.services.UnknownUser, 404, "There is no such account."),
     (people.services.UnknownPerson, 404, "There is no such person."),
     (people.services.UnknownTeam, 404, "There is no such team."),
     (people.services.EmailTaken, 409, "Another person has this e-mail address."),
