@@ -1,4 +1,4 @@
-"""What owners and makers of rooms manage by the example's JSON API, and what is refused to whom."""
+"""What is managed by the example's JSON API: by owners, by makers of rooms, by nobody else."""
 
 from __future__ import annotations
 
