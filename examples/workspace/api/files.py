@@ -10,7 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -24,6 +24,11 @@ from files.naming import clean_name
 from onloop import async_to_sync, limits
 
 BYTES = "application/octet-stream"
+
+
+class NotBytes(APIException):
+    status_code = 415
+    default_detail = f"Send the file's bytes, with the header “Content-Type: {BYTES}”."
 
 
 class FileQuery(serializers.Serializer):
@@ -86,7 +91,7 @@ class FileViewSet(Api):
     def create(self, request: Request) -> Response:
         """Store a file: the body is its bytes, which go into the storage as they come."""
         if request.content_type.partition(";")[0].strip() != BYTES:
-            raise UnsupportedMediaType(request.content_type or "none")
+            raise NotBytes
         name = clean_name(request.query_params.get("name"))
         content = File(request._request, name=name)
         file = async_to_sync(storing.store)(request.user, name, content)

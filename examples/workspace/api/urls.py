@@ -1,4 +1,4 @@
-from django.urls import include, path, register_converter
+from django.urls import include, path, re_path, register_converter
 from rest_framework.routers import SimpleRouter
 
 from api import accounts, catalogue, files, jobs, me, people, rooms, shop, views
@@ -31,4 +31,5 @@ urlpatterns = [
     path("basket/lines/<id:product>/", Basket.as_view({"put": "change"})),
     path("basket/check-out/", Basket.as_view({"post": "check_out"})),
     path("", include(router.urls)),
+    re_path("", views.unknown),
 ]
