@@ -95,6 +95,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 def _said(error: Any, context: dict[str, Any]) -> str:
     match error:
+        case exceptions.NotAuthenticated():
+            return "This takes an account: send “Authorization: Bearer TOKEN”, or log in."
         case exceptions.MethodNotAllowed():
             return f"{error.detail} Allowed: {', '.join(context['view'].allowed_methods)}."
         case exceptions.UnsupportedMediaType():
