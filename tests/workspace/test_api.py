@@ -195,7 +195,10 @@ async def test_from_the_catalogue_to_an_order(by_token: As) -> None:
     change = await demo.post(f"/products/{product['id']}/adjust-stock/", json={"change": -4})
     problem(change, 409)
     # A stock is no field that is written over.
-    await demo.patch(f"/products/{product['id']}/", json={"stock": 9, "name": "A lamp"})
+    wrong = {"stock": 9, "name": "A lamp"}
+    said = problem(await demo.patch(f"/products/{product['id']}/", json=wrong), 400)
+    assert list(said["errors"]) == ["stock"]
+    await demo.put(f"/products/{product['id']}/", json={**product, **wrong})
     seen = (await guest.get(f"/products/{product['id']}/")).json()
     assert (seen["stock"], seen["name"]) == (3, "A lamp")
 
@@ -227,6 +230,35 @@ async def test_bodies_have_a_limit_and_a_type(by_token: As) -> None:
     problem(await robin.post("/rooms/", json={"name": "x" * 70_000}), 413)
     problem(await robin.post("/rooms/", data={"name": "x"}), 415)
     problem(await robin.put("/rooms/", json={}), 405)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("PATCH", "me/", {"role": "owner"}, "There are: first_name, last_name, about."),
+        ("POST", "rooms/", {"name": "Boats", "slug": "b"}, "There are: name, topic, is_open."),
+        ("POST", "jobs/", {"kind": "dance"}, "Must be one of: import, export, report."),
+        ("GET", "orders/?status=gone", None, "Must be one of: placed, cancelled."),
+        ("GET", "orders/?page=x", None, "There is no page “x”."),
+        ("POST", "basket/lines/", {"sku": "none", "quantity": 1}, "Unknown."),
+        ("PUT", "rooms/", {}, "Allowed: GET, POST"),
+        ("POST", "rooms/", [], "must be a JSON object"),
+        ("POST", "rooms", {}, "each ends in a slash"),
+        ("GET", "nowhere/", None, "/api/docs/"),
+    ],
+)
+async def test_what_is_wrong_is_named_with_its_cure(
+    by_token: As, method: str, path: str, body: object, said: str
+) -> None:
+    answer = await by_token("robin").request(method, f"/{path}", json=body)
+    problem(answer, answer.status_code)
+    assert 400 <= answer.status_code < 500
+    assert said in answer.text
+
+
+async def test_a_slash_that_was_left_out_is_mended(ahttp: httpx.AsyncClient) -> None:
+    moved = await ahttp.get("/api/products?q=lamp")
+    assert (moved.status_code, moved.headers["Location"]) == (302, "/api/products/?q=lamp")
 
 
 async def test_the_document_says_what_the_middleware_answers(ahttp: httpx.AsyncClient) -> None:

@@ -3,8 +3,6 @@
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth import get_user_model
-from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts import services
 from accounts.forms import RoleForm
 from accounts.models import Role
+from accounts.queries import accounts
 from accounts.roles import requires, role_of
 from workspace.api import ApiError, paginate
 from workspace.api.fields import query_text
@@ -57,7 +56,7 @@ async def _page(
 ) -> HttpResponse:
     try:
         wanted, role = query_text(query, "q", 100), query_text(query, "role", 10)
-        page = await paginate(_accounts(wanted, role), query)
+        page = await paginate(accounts(wanted, role), query)
     except ApiError as error:
         if error.status == 404:
             raise Http404(error.message) from None
@@ -72,20 +71,3 @@ async def _page(
         "query": query.urlencode(),
     }
     return private_page(request, "accounts/members.html", context, status=status)
-
-
-def _accounts(wanted: str, role: str) -> QuerySet[Any]:
-    """Those that are active, by name; each has the role that ``role_of`` says."""
-    users = get_user_model().objects.filter(is_active=True).select_related("profile")
-    for word in wanted.split():
-        users = users.filter(
-            Q(username__icontains=word)
-            | Q(first_name__icontains=word)
-            | Q(last_name__icontains=word)
-        )
-    if role == Role.OWNER:
-        users = users.filter(Q(is_superuser=True) | Q(profile__role=Role.OWNER))
-    elif role:
-        without = Q(profile=None) if role == Role.MEMBER else Q()
-        users = users.filter(Q(profile__role=role) | without, is_superuser=False)
-    return users.order_by("username", "pk")

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Role
-from api.base import Api
+from api.base import Api, checked
 from catalogue import search, services
 from catalogue.models import MAX_STOCK, Category, Product
 from onloop import async_to_sync
@@ -93,6 +93,18 @@ class Changing(
         "destroy": [409],
         "adjust_stock": [409],
     }
+
+    def create(self, request: Request) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        checked(serializer)
+        serializer.save()
+        return Response(serializer.data, status=201)
+
+    def update(self, request: Request, pk: int, *, partial: bool = False) -> Response:
+        serializer = self.get_serializer(self.get_object(), request.data, partial=partial)
+        checked(serializer)
+        serializer.save()
+        return Response(serializer.data)
 
 
 class CategoryViewSet(Changing):

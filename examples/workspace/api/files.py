@@ -10,12 +10,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from accounts.models import Role
+from accounts.roles import require
 from api.base import Api
 from files import serving, sharing, storing
 from files.models import ShareLink, StoredFile
@@ -25,10 +26,25 @@ from onloop import async_to_sync, limits
 BYTES = "application/octet-stream"
 
 
+class NotBytes(APIException):
+    status_code = 415
+    default_detail = f"Send the file's bytes, with the header “Content-Type: {BYTES}”."
+
+
+class FileQuery(serializers.Serializer):
+    whose = serializers.ChoiceField(
+        ["mine", "all"],
+        default="mine",
+        help_text="`all`: which files there are, for owners. What is in them is not theirs.",
+    )
+
+
 class FileSerializer(serializers.ModelSerializer):
+    owner = serializers.CharField(source="owner.username", help_text="A user name.")
+
     class Meta:
         model = StoredFile
-        fields = ["id", "name", "size", "media_type", "created", "sha256", "examined"]
+        fields = ["id", "owner", "name", "size", "media_type", "created", "sha256", "examined"]
         extra_kwargs = {"examined": {"help_text": "Then a job had found its SHA-256."}}
 
 
@@ -52,15 +68,20 @@ class FileViewSet(Api):
     serializer_class = FileSerializer
     lookup_value_converter = "uuid"
     roles = dict.fromkeys(("create", "share"), Role.MEMBER)
-    problems = {"create": [409]}
+    problems = {"list": [403], "create": [409]}
 
     @classmethod
     def as_view(cls, *args: Any, **options: Any) -> Callable[..., HttpResponseBase]:
         return limits(max_body=storing.MAX_BYTES)(super().as_view(*args, **options))
 
+    @extend_schema(parameters=[FileQuery])
     def list(self, request: Request) -> Response:
-        """Your files, the newest first."""
-        return self.page_of(StoredFile.objects.filter(owner=request.user))
+        """Files, the newest first."""
+        files = StoredFile.objects.select_related("owner")
+        if self.asked(FileQuery)["whose"] == "all":
+            require(request.user, Role.OWNER)
+            return self.page_of(files)
+        return self.page_of(files.filter(owner=request.user))
 
     @extend_schema(
         parameters=[OpenApiParameter("name", str, required=True, description="Its name.")],
@@ -70,7 +91,7 @@ class FileViewSet(Api):
     def create(self, request: Request) -> Response:
         """Store a file: the body is its bytes, which go into the storage as they come."""
         if request.content_type.partition(";")[0].strip() != BYTES:
-            raise UnsupportedMediaType(request.content_type or "none")
+            raise NotBytes
         name = clean_name(request.query_params.get("name"))
         content = File(request._request, name=name)
         file = async_to_sync(storing.store)(request.user, name, content)
@@ -89,6 +110,18 @@ class FileViewSet(Api):
     def content(self, request: Request, pk: uuid.UUID) -> HttpResponseBase:
         """The bytes; `Range` and conditions are understood."""
         return async_to_sync(serving.download)(request._request, self._own(pk))
+
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
+    @action(detail=True, pagination_class=None)
+    def thumbnail(self, request: Request, pk: uuid.UUID) -> HttpResponseBase:
+        """A small picture, once a job has made one of an image."""
+        return async_to_sync(serving.picture)(request._request, self._own(pk), "thumbnail")
+
+    @extend_schema(responses={(200, "image/webp"): OpenApiTypes.BINARY})
+    @action(detail=True, pagination_class=None)
+    def preview(self, request: Request, pk: uuid.UUID) -> HttpResponseBase:
+        """A larger one."""
+        return async_to_sync(serving.picture)(request._request, self._own(pk), "preview")
 
     @extend_schema(responses=LinkSerializer(many=True))
     @action(detail=True, serializer_class=LinkSerializer)
@@ -115,4 +148,5 @@ class FileViewSet(Api):
         return Response(status=204)
 
     def _own(self, pk: uuid.UUID) -> StoredFile:
-        return StoredFile.objects.get(pk=pk, owner=self.request.user)
+        files = StoredFile.objects.select_related("owner")
+        return files.get(pk=pk, owner=self.request.user)

@@ -3,10 +3,12 @@
 import datetime
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,7 +18,7 @@ from accounts.models import Profile, Role
 from accounts.roles import role_of
 from api.base import Api
 from notices.models import Notice
-from notices.services import mark_read, unread_of
+from notices.services import mark_read, read_one, unread_of
 from onloop import async_to_sync
 from onloop.tokens.models import Token
 from workspace.api.fields import MAX_ID
@@ -79,7 +81,11 @@ class TokenSerializer(serializers.ModelSerializer):
 class NewTokenSerializer(serializers.Serializer):
     name = serializers.CharField(max_length=100, help_text="What it is for.")
     days = serializers.IntegerField(
-        min_value=1, max_value=MAX_DAYS, default=30, help_text="After so many it expires."
+        min_value=1,
+        max_value=MAX_DAYS,
+        default=30,
+        allow_null=True,
+        help_text="After so many it expires; null: never.",
     )
 
     def validate_name(self, name: str) -> str:
@@ -116,7 +122,8 @@ class TokenViewSet(Api):
     def create(self, request: Request) -> Response:
         """Issue a token. Its text is in this answer, and nowhere else."""
         values = self.sent(NewTokenSerializer)
-        expires = datetime.timedelta(days=values["days"])
+        days: int | None = values["days"]
+        expires = None if days is None else datetime.timedelta(days=days)
         issue = async_to_sync(services.issue_token)
         token, text = issue(request.user, values["name"], expires)
         return Response({"token": TokenSerializer(token).data, "text": text}, status=201)
@@ -144,16 +151,19 @@ class UpToSerializer(serializers.Serializer):
     )
 
 
-class NoticeViewSet(Api):
+class NoticeViewSet(RetrieveModelMixin, Api):
     queryset = Notice.objects.none()
     serializer_class = NoticeSerializer
+    lookup_value_converter = "id"
+
+    def get_queryset(self) -> QuerySet[Notice]:
+        return Notice.objects.filter(user=self.request.user)
 
     @extend_schema(parameters=[NoticeQuery])
     def list(self, request: Request) -> Response:
         """What you were told, the newest first."""
         only_unread = self.asked(NoticeQuery)["unread"]
-        mine = Notice.objects.filter(user=request.user)
-        return self.page_of(unread_of(request.user) if only_unread else mine)
+        return self.page_of(unread_of(request.user) if only_unread else self.get_queryset())
 
     @extend_schema(request=UpToSerializer, responses={204: None})
     @action(detail=False, methods=["post"])
@@ -161,3 +171,10 @@ class NoticeViewSet(Api):
         """Say that you have read the notices up to one."""
         async_to_sync(mark_read)(request.user, self.sent(UpToSerializer)["up_to"])
         return Response(status=204)
+
+    @extend_schema(request=None, operation_id="notices_read_one")
+    @action(detail=True, methods=["post"], url_path="read")
+    def read_one(self, request: Request, pk: int) -> Response:
+        """Say that you have read one notice."""
+        async_to_sync(read_one)(request.user, pk)
+        return Response(NoticeSerializer(self.get_object()).data)

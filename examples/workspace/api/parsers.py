@@ -21,9 +21,23 @@ class BoundedJSON(JSONParser):
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge
         try:
-            return json.loads(body.decode(), parse_constant=_refuse, parse_float=_float)
-        except (ValueError, RecursionError):
-            raise ParseError("The body is not valid JSON.") from None
+            found = json.loads(body.decode(), parse_constant=_refuse, parse_float=_float)
+        except (ValueError, RecursionError) as error:
+            raise ParseError(f"The body is not valid JSON: {_why(error)}.") from None
+        if not isinstance(found, dict):
+            raise ParseError('The body must be a JSON object, such as {"name": "Ada"}.')
+        return found
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"{error.msg}, in line {error.lineno}, column {error.colno}"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+    return str(error)
 
 
 def _refuse(name: str) -> None:

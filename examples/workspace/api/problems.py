@@ -22,6 +22,7 @@ import jobs.services
 import notices.services
 import people.services
 import rooms.errors
+from catalogue.models import MAX_STOCK
 from workspace.api import ApiError
 
 CONTENT_TYPE = "application/problem+json"
@@ -29,6 +30,7 @@ CONTENT_TYPE = "application/problem+json"
 # What is raised, the status, and what is said of it; where nothing stands, its own text.
 MEANINGS: list[tuple[type[Exception], int, str]] = [
     (accounts.services.Refused, 409, ""),
+    (accounts.services.UnknownUser, 404, "There is no such account."),
     (people.services.UnknownPerson, 404, "There is no such person."),
     (people.services.UnknownTeam, 404, "There is no such team."),
     (people.services.EmailTaken, 409, "Another person has this e-mail address."),
@@ -42,7 +44,7 @@ MEANINGS: list[tuple[type[Exception], int, str]] = [
     (catalogue.services.OutOfStock, 409, "There is not enough in stock."),
     (catalogue.services.UnknownOrder, 404, "There is no such order."),
     (catalogue.services.AlreadyCancelled, 409, "This order has been cancelled before."),
-    (catalogue.services.StockOutOfRange, 409, "There cannot be so few or so many in stock."),
+    (catalogue.services.StockOutOfRange, 409, f"A stock is between 0 and {MAX_STOCK}."),
     (basket.services.Full, 409, ""),
     (basket.services.Empty, 409, "The basket is empty."),
     (basket.services.Changed, 409, "The basket, or a price in it, has changed. Read it again."),
@@ -50,7 +52,7 @@ MEANINGS: list[tuple[type[Exception], int, str]] = [
     (notices.services.UnknownNotice, 404, "You have no such notice."),
     (PermissionDenied, 403, ""),
     (RequestDataTooBig, 413, "The body is too long."),
-    (ProtectedError, 409, "Other records refer to this one."),
+    (ProtectedError, 409, "Other records refer to this one. Delete those first."),
     (IntegrityError, 409, "This contradicts what is stored."),
     (OperationalError, 503, "The database is busy. Try again."),
 ]
@@ -84,11 +86,22 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         wrong = response.data if isinstance(response.data, dict) else {"body": response.data}
         told = _problem(400, "Some fields are not valid.", wrong)
     else:
-        told = _problem(response.status_code, str(error.detail))
+        told = _problem(response.status_code, _said(error, context))
     for name in ("WWW-Authenticate", "Retry-After"):
         if name in response.headers:
             told[name] = response.headers[name]
     return told
+
+
+def _said(error: Any, context: dict[str, Any]) -> str:
+    match error:
+        case exceptions.NotAuthenticated():
+            return "This takes an account: send “Authorization: Bearer TOKEN”, or log in."
+        case exceptions.MethodNotAllowed():
+            return f"{error.detail} Allowed: {', '.join(context['view'].allowed_methods)}."
+        case exceptions.UnsupportedMediaType():
+            return "Send JSON, with the header “Content-Type: application/json”."
+    return str(error.detail)
 
 
 def _errors(error: Exception) -> dict[str, Any]:
@@ -98,7 +111,7 @@ def _errors(error: Exception) -> dict[str, Any]:
         case people.services.EmailTaken():
             return {"email": ["Already taken."]}
         case catalogue.services.UnknownProducts():
-            return {"products": error.ids}
+            return {"products": error.ids} if error.ids else {"sku": ["Unknown."]}
         case catalogue.services.OutOfStock():
             return {
                 "products": [

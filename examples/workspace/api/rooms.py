@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 import onloop.rooms
 from accounts.models import Role
+from accounts.roles import role_of
 from api.base import Api
 from onloop import async_to_sync
 from onloop.rooms.models import Message
@@ -56,10 +57,45 @@ class OpenRoomSerializer(serializers.ModelSerializer):
         fields = ["slug", "name", "topic", "people"]
 
 
+class ManagedRoomSerializer(serializers.ModelSerializer):
+    """A room for whoever manages it, who need not be in it."""
+
+    class Meta:
+        model = Room
+        fields = ["slug", "name", "topic", "is_open", "archived"]
+
+
 class NewRoomSerializer(serializers.ModelSerializer):
     class Meta:
         model = Room
         fields = ["name", "topic", "is_open"]
+
+    def validate_name(self, name: str) -> str:
+        if not any(character.isalnum() for character in name):
+            raise serializers.ValidationError("A name has letters or digits in it.")
+        return name
+
+
+class ArchivedSerializer(serializers.Serializer):
+    archived = serializers.BooleanField(help_text="False: it is written in again.")
+
+
+class RoomMemberSerializer(serializers.ModelSerializer):
+    username = serializers.CharField(source="user.username")
+    name = serializers.CharField(source="user.get_full_name", help_text="Empty if not told.")
+    role = serializers.SerializerMethodField(help_text="In the workspace.")
+
+    class Meta:
+        model = Membership
+        fields = ["id", "username", "name", "role"]
+
+    @extend_schema_field(serializers.ChoiceField(Role.choices, allow_null=True))
+    def get_role(self, member: Membership) -> str | None:
+        return role_of(member.user)
+
+
+class InvitationSerializer(serializers.Serializer):
+    username = serializers.CharField(max_length=150)
 
 
 class AttachedSerializer(serializers.Serializer):
@@ -113,13 +149,20 @@ class ReadSerializer(serializers.Serializer):
     number = number(help_text="Up to this message all was read.")
 
 
+# Of those who made the room, and of owners.
+MANAGING = ("partial_update", "archive", "invite", "take_out")
+
+
 class RoomViewSet(Api):
     queryset = Room.objects.none()
     serializer_class = RoomSerializer
     lookup_field = "slug"
     lookup_value_converter = "slug"
-    roles = dict.fromkeys(("create", "post"), Role.MEMBER)
-    problems = {"create": [409]}
+    roles = {
+        **dict.fromkeys(("create", "post", *MANAGING), Role.MEMBER),
+        "others": Role.OWNER,
+    }
+    problems = {"create": [409], "invite": [409]}
 
     def list(self, request: Request) -> Response:
         """The rooms that you are in."""
@@ -140,6 +183,52 @@ class RoomViewSet(Api):
     def open(self, request: Request) -> Response:
         """Rooms that you may join."""
         return self.page_of(people.rooms_to_join(request.user).order_by("name", "pk"))
+
+    @extend_schema(responses=ManagedRoomSerializer(many=True))
+    @action(detail=False, serializer_class=ManagedRoomSerializer)
+    def others(self, request: Request) -> Response:
+        """Rooms that you are not in and may not join, but manage as an owner."""
+        return self.page_of(people.rooms_by_invitation(request.user).order_by("name", "pk"))
+
+    @extend_schema(request=NewRoomSerializer, responses=ManagedRoomSerializer)
+    def partial_update(self, request: Request, slug: str) -> Response:
+        """Change its name or topic, open or close it. Its address stays as it is."""
+        changes = self.sent(NewRoomSerializer, partial=True)
+        room = async_to_sync(people.change)(request.user, slug, changes)
+        return Response(ManagedRoomSerializer(room).data)
+
+    @extend_schema(request=ArchivedSerializer, responses=ManagedRoomSerializer)
+    @action(detail=True, methods=["post"])
+    def archive(self, request: Request, slug: str) -> Response:
+        """End the writing in it, or have it begin anew."""
+        archived = self.sent(ArchivedSerializer)["archived"]
+        room = async_to_sync(people.archive)(request.user, slug, archived=archived)
+        return Response(ManagedRoomSerializer(room).data)
+
+    @extend_schema(responses=RoomMemberSerializer(many=True))
+    @action(detail=True, serializer_class=RoomMemberSerializer)
+    def members(self, request: Request, slug: str) -> Response:
+        """Who is in it, by user name."""
+        _, members = async_to_sync(people.members_of)(request.user, slug)
+        return self.page_of(members)
+
+    @extend_schema(request=InvitationSerializer, responses={201: RoomMemberSerializer})
+    @members.mapping.post
+    def invite(self, request: Request, slug: str) -> Response:
+        """Add somebody, who is told."""
+        name = self.sent(InvitationSerializer)["username"]
+        member = async_to_sync(people.invite)(request.user, slug, name)
+        return Response(RoomMemberSerializer(member).data, status=201)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("member", int, OpenApiParameter.PATH)],
+        responses={204: None},
+    )
+    @action(detail=True, methods=["delete"], url_path="members/<id:member>")
+    def take_out(self, request: Request, slug: str, member: int) -> Response:
+        """Take somebody out, by the id among the members. Who is out already stays out."""
+        async_to_sync(people.remove)(request.user, slug, member)
+        return Response(status=204)
 
     @extend_schema(request=None, responses=RoomSerializer)
     @action(detail=True, methods=["post"])

@@ -1,7 +1,7 @@
-from django.urls import include, path, register_converter
+from django.urls import include, path, re_path, register_converter
 from rest_framework.routers import SimpleRouter
 
-from api import catalogue, files, jobs, me, people, rooms, shop, views
+from api import accounts, catalogue, files, jobs, me, people, rooms, shop, views
 from api.paths import IdConverter
 
 register_converter(IdConverter, "id")
@@ -15,6 +15,7 @@ router.register("teams", people.TeamViewSet, "api-team")
 router.register("rooms", rooms.RoomViewSet, "api-room")
 router.register("files", files.FileViewSet, "api-file")
 router.register("jobs", jobs.JobViewSet, "api-job")
+router.register("accounts", accounts.AccountViewSet, "api-account")
 router.register("notices", me.NoticeViewSet, "api-notice")
 router.register("tokens", me.TokenViewSet, "api-token")
 
@@ -30,4 +31,5 @@ urlpatterns = [
     path("basket/lines/<id:product>/", Basket.as_view({"put": "change"})),
     path("basket/check-out/", Basket.as_view({"post": "check_out"})),
     path("", include(router.urls)),
+    re_path("", views.unknown),
 ]

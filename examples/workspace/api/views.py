@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
+from django.urls import resolve
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from api.problems import CONTENT_TYPE
 
 # Swagger UI writes styles into its elements, and has its icons as data.
 POLICY = (
@@ -17,6 +21,23 @@ POLICY = (
 
 async def index(request: HttpRequest) -> HttpResponse:
     return redirect("api-docs")
+
+
+@csrf_exempt
+async def unknown(request: HttpRequest) -> HttpResponse:
+    """The last pattern: what is not there is told as a problem, also while DEBUG is on.
+
+    A slash left out is mended where nothing is sent along.
+    """
+    slash_is_missing = (
+        not request.path_info.endswith("/")
+        and resolve(f"{request.path_info}/").func is not unknown
+    )
+    if slash_is_missing and request.method in ("GET", "HEAD"):
+        return redirect(request.get_full_path(force_append_slash=True))
+    text = "There is no such address. /api/docs/ lists all; each ends in a slash."
+    body = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": text}
+    return JsonResponse(body, status=404, content_type=CONTENT_TYPE)
 
 
 class Document(SpectacularJSONAPIView):

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -12,6 +12,7 @@ from accounts.models import Role
 from accounts.roles import requires
 from catalogue import services
 from catalogue.models import Order
+from catalogue.queries import orders_with
 from workspace.api import ApiError, paginate
 from workspace.api.fields import query_text
 from workspace.pages import private_page
@@ -56,10 +57,7 @@ def _narrowed(
     orders: QuerySet[Order], request: HttpRequest
 ) -> tuple[QuerySet[Order], dict[str, str]]:
     asked = {"q": query_text(request.GET, "q", 100), "status": request.GET.get("status", "")}
-    if words := asked["q"]:
-        named = Q(customer_name__icontains=words) | Q(customer_email__icontains=words)
-        bought = Q(pk__in=orders.filter(lines__product__name__icontains=words).values("pk"))
-        orders = orders.filter(named | bought)
+    orders = orders_with(orders, asked["q"])
     if asked["status"]:
         if asked["status"] not in Order.Status.values:
             wrong = {"status": f"Must be one of: {', '.join(Order.Status.values)}."}

@@ -1,10 +1,10 @@
-"""The figures of the summary."""
+"""The figures of the summary, and orders by words."""
 
 import asyncio
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Avg, Count, F, Max, Min, Sum
+from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
 
 from catalogue.models import Category, Order, OrderLine, Product
 
@@ -53,3 +53,12 @@ def _rounded(figures: Any) -> Any:
         name: value.quantize(Decimal("0.01")) if isinstance(value, Decimal) else value
         for name, value in figures.items()
     }
+
+
+def orders_with(orders: QuerySet[Order], words: str) -> QuerySet[Order]:
+    """Those whose customer or product is called so; all of them without words."""
+    if not words:
+        return orders
+    named = Q(customer_name__icontains=words) | Q(customer_email__icontains=words)
+    bought = Q(pk__in=orders.filter(lines__product__name__icontains=words).values("pk"))
+    return orders.filter(named | bought)

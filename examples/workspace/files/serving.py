@@ -37,7 +37,7 @@ async def picture(request: HttpRequest, file: StoredFile, kind: str) -> HttpResp
     """The ``thumbnail`` or ``preview`` that a job has made of an image. Raises ``Http404``."""
     name = getattr(file, kind).name
     if not name:
-        raise Http404("It has none.")
+        raise Http404("There is no picture of this file. A job makes one of images.")
     return onloop.files.FileResponse(
         await _open(name),
         request=request,

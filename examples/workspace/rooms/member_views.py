@@ -11,11 +11,10 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.models import Role
-from accounts.roles import has_role, requires
+from accounts.roles import requires
 from rooms import people
 from rooms.errors import BadRequest, NotAMember
 from rooms.forms import RoomForm
-from rooms.models import Room
 from workspace.pages import private_page
 
 View = Callable[..., Awaitable[HttpResponse]]
@@ -104,14 +103,9 @@ async def leave(request: HttpRequest, slug: str) -> HttpResponse:
 async def _members(
     request: HttpRequest, slug: str, status: int = 200, **context: Any
 ) -> HttpResponse:
-    room = await Room.objects.filter(slug=slug).select_related("creator").afirst()
-    if room is None:
-        raise NotAMember
-    found = room.memberships.select_related("user__profile").order_by("user__username")
+    room, found = await people.members_of(request.user, slug)
     inside = await found.alist()
     is_member = any(member.user_id == request.user.pk for member in inside)
-    if not is_member and not has_role(request.user, Role.OWNER):
-        raise NotAMember
     if may_manage := people.may_manage(request.user, room, is_member=is_member):
         outside = get_user_model().objects.filter(is_active=True).exclude(rooms=room)
         context |= {"outside": outside.order_by("username")[:500]}

@@ -3,8 +3,8 @@
 from django.utils.text import slugify
 
 MAX_SLUG = 60
-# Parts of addresses.
-TAKEN = {"new"}
+# Parts of addresses, of pages and of the API.
+TAKEN = {"new", "open", "others"}
 
 
 def log_of(slug: str) -> str:

@@ -75,6 +75,20 @@ async def managed(user: Any, slug: str) -> Room:
     return room
 
 
+async def members_of(user: Any, slug: str) -> tuple[Room, QuerySet[Membership]]:
+    """A room and who is in it, by user name, for its members and for owners.
+
+    Raises ``NotAMember`` to everybody else.
+    """
+    room = await Room.objects.filter(slug=slug).select_related("creator").afirst()
+    if room is None:
+        raise NotAMember
+    found = room.memberships.select_related("user__profile").order_by("user__username", "pk")
+    if not (has_role(user, Role.OWNER) or await found.filter(user=user).aexists()):
+        raise NotAMember
+    return room, found
+
+
 @transaction.atomic
 async def join(user: Any, slug: str) -> Room:
     """Guests join too, to read. Raises ``NotAMember`` unless the room is open."""
@@ -95,7 +109,7 @@ async def leave(user: Any, slug: str) -> None:
 
 
 @transaction.atomic
-async def invite(user: Any, slug: str, name: str) -> Room:
+async def invite(user: Any, slug: str, name: str) -> Membership:
     """Add somebody, by user name. Raises ``BadRequest`` too."""
     room = await managed(user, slug)
     guest = await _find(name.strip().removeprefix("@"))
@@ -104,7 +118,7 @@ async def invite(user: Any, slug: str, name: str) -> Room:
     if guest.pk != user.pk:
         text = f"{user} has added you to the room “{room}”."
         await notify([guest], Notice.Kind.ROOM, text, reverse("room", args=[slug]))
-    return room
+    return await room.memberships.select_related("user__profile").aget(user=guest)
 
 
 @transaction.atomic

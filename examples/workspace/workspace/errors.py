@@ -30,7 +30,9 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return ApiError(400, "The request cannot be understood.").response()
+    if speaks_json(request):
+        return ApiError(400, "The request cannot be understood.").response()
+    return render(request, "400.html", status=400)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

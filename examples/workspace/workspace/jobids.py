@@ -20,6 +20,9 @@ def connect() -> None:
         (task_finished, forget),
     ):
         signal.connect(receiver, sender=InProcessBackend)
+    # Before Django's own receiver, which logs that the job is RUNNING.
+    task_started.receivers.insert(0, task_started.receivers.pop())
+    task_started.sender_receivers_cache.clear()
 
 
 def remember(task_result: Any, **kwargs: Any) -> None:

@@ -1,0 +1,40 @@
+"""While the database is away, people are shown a page, not Onloop's bare words."""
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from django.template.loader import render_to_string
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import sync_and_async_middleware
+
+
+@sync_and_async_middleware
+def middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Below what makes JSON of errors, and above all that asks the database."""
+    if iscoroutinefunction(get_response):
+
+        async def answer_async(request: HttpRequest) -> HttpResponseBase:
+            return _shown(request, await get_response(request))
+
+        return answer_async
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        return _shown(request, get_response(request))
+
+    return answer
+
+
+def _shown(request: HttpRequest, response: Any) -> HttpResponseBase:
+    is_bare = response.get("Content-Type", "").startswith("text/plain")
+    if response.status_code == 503 and is_bare:
+        patch_vary_headers(response, ["Accept"])
+        # As a browser asks; a program that takes anything is not served a page.
+        if "text/html" in request.headers.get("Accept", ""):
+            # Without the request: what else a template is told might ask the database.
+            context = {"address": request.get_full_path()}
+            response.content = render_to_string("503.html", context)
+            response["Content-Length"] = str(len(response.content))
+            response["Content-Type"] = "text/html; charset=utf-8"
+    return response
