@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.text import Truncator
 
@@ -28,6 +29,16 @@ def inbox_of(user: object) -> str:
 
 def unread_of(user: Any) -> QuerySet[Notice]:
     return Notice.objects.filter(user=user, read=None)
+
+
+def number_unread(user: Any) -> Coalesce:
+    """For queries: how many are unread; ``user`` is an ``OuterRef`` to its id."""
+    each = unread_of(user).order_by().values("user").annotate(number=Count("pk"))
+    return Coalesce(Subquery(each.values("number")), 0)
+
+
+async def newest(user: Any, number: int) -> list[Notice]:
+    return await Notice.objects.filter(user=user)[:number].alist()
 
 
 async def notify(users: Iterable[Any], kind: Notice.Kind, text: str, path: str = "") -> None:

@@ -134,7 +134,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.account",
-                "notices.context.bell",
+                "workspace.context.unread",
             ],
         },
     },
@@ -150,7 +150,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "profile"
+LOGIN_REDIRECT_URL = "start"
 LOGOUT_REDIRECT_URL = "start"
 # Whether people may make themselves an account, and in which role they begin.
 SIGN_UP = environment.flag("SIGN_UP", default=True)
