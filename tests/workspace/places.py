@@ -21,6 +21,9 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}},
 }
 
+# Seconds: so long that no stretch of time ends in which log-ins are counted.
+LONG = "999999999"
+
 # Names of pages and where they are. Where an address holds a number or a key, it is that of the
 # first link on another page: that page's address, and a pattern.
 Place = str | tuple[str, str]
@@ -36,6 +39,7 @@ VISITOR: dict[str, Place] = {
     "not-found": "/nowhere/",
 }
 GUEST: dict[str, Place] = {
+    "guest-start": "/",
     "guest-orders": "/orders/",
     "guest-basket": "/basket/",
     "guest-jobs": "/jobs/",
@@ -44,6 +48,7 @@ GUEST: dict[str, Place] = {
     "guest-rooms": "/rooms/",
 }
 MEMBER: dict[str, Place] = {
+    "member-start": "/",
     "directory": "/directory/",
     "directory-nobody": "/directory/?q=nobody",
     "member-files": "/files/",
@@ -113,6 +118,16 @@ async def visit(
     await context.close()
 
 
+async def try_too_often(page: Page) -> None:
+    """To the page that says so; the account is nobody's."""
+    await page.goto("/accounts/login/")
+    form = page.get_by_role("button", name="Log in")
+    while await form.count():
+        await page.get_by_label("Username").fill("nobody")
+        await page.get_by_label("Password").fill("wrong")
+        await form.click()
+
+
 def manage(env: dict[str, str], *arguments: str) -> None:
     subprocess.run(
         [sys.executable, "manage.py", *arguments],
@@ -131,6 +146,7 @@ def as_deployed(env: dict[str, str], static: Path) -> dict[str, str]:
         "ALLOWED_HOSTS": "127.0.0.1",
         "DEBUG": "0",
         "HTTPS": "0",
+        "LOG_IN_WINDOW": LONG,
         "STATIC_ROOT": str(static),
     }
     manage(env, "collectstatic", "--noinput", "--verbosity=0")

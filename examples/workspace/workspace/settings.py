@@ -67,6 +67,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "onloop.middleware.BearerTokenMiddleware",
+    "accounts.middleware.TriesMiddleware",
 ]
 
 ONLOOP = {
@@ -152,6 +153,10 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "start"
 LOGOUT_REDIRECT_URL = "start"
+# So many passwords are looked at for a name from an address in so many seconds: enough to find
+# the right one of one's own, and 480 a day to guess at somebody else's.
+LOG_IN_TRIES = 5
+LOG_IN_WINDOW_S = environment.whole("LOG_IN_WINDOW", default=900)
 # Whether people may make themselves an account, and in which role they begin.
 SIGN_UP = environment.flag("SIGN_UP", default=True)
 SIGN_UP_ROLE = environment.choice("SIGN_UP_ROLE", ["member", "guest"])
