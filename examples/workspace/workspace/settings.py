@@ -160,6 +160,9 @@ LOG_IN_WINDOW_S = environment.whole("LOG_IN_WINDOW", default=900)
 # Whether people may make themselves an account, and in which role they begin.
 SIGN_UP = environment.flag("SIGN_UP", default=True)
 SIGN_UP_ROLE = environment.choice("SIGN_UP_ROLE", ["member", "guest"])
+# So many of somebody's newest notices are kept, and what is unread: eight pages of them. Nobody
+# looks for older ones, and each busy room adds to them for ever.
+NOTICES_KEPT = 200
 CSRF_FAILURE_VIEW = "workspace.errors.csrf_failure"
 
 LANGUAGE_CODE = "en-gb"
