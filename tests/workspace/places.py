@@ -21,9 +21,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}},
 }
 
-# Seconds: so long that no stretch of time ends in which log-ins are counted.
-LONG = "999999999"
-
 # Names of pages and where they are. Where an address holds a number or a key, it is that of the
 # first link on another page: that page's address, and a pattern.
 Place = str | tuple[str, str]
@@ -146,7 +143,6 @@ def as_deployed(env: dict[str, str], static: Path) -> dict[str, str]:
         "ALLOWED_HOSTS": "127.0.0.1",
         "DEBUG": "0",
         "HTTPS": "0",
-        "LOG_IN_WINDOW": LONG,
         "STATIC_ROOT": str(static),
     }
     manage(env, "collectstatic", "--noinput", "--verbosity=0")

@@ -1,6 +1,7 @@
 """What is answered to whoever has tried too many passwords, on whichever page."""
 
 import datetime
+import math
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -29,7 +30,11 @@ class TriesMiddleware:
         if not isinstance(exception, TooManyTries):
             return None
         until = timezone.now() + datetime.timedelta(seconds=exception.wait_s)
-        context = {"until": until, "back": request.get_full_path()}
+        context = {
+            "until": until,
+            "minutes": math.ceil(exception.wait_s / 60),
+            "back": request.get_full_path(),
+        }
         response = private_page(request, "accounts/too_many.html", context, status=429)
         response["Retry-After"] = str(exception.wait_s)
         return response
