@@ -36,6 +36,7 @@ VISITOR: dict[str, Place] = {
     "not-found": "/nowhere/",
 }
 GUEST: dict[str, Place] = {
+    "guest-start": "/",
     "guest-orders": "/orders/",
     "guest-basket": "/basket/",
     "guest-jobs": "/jobs/",
@@ -44,6 +45,7 @@ GUEST: dict[str, Place] = {
     "guest-rooms": "/rooms/",
 }
 MEMBER: dict[str, Place] = {
+    "member-start": "/",
     "directory": "/directory/",
     "directory-nobody": "/directory/?q=nobody",
     "member-files": "/files/",
@@ -111,6 +113,16 @@ async def visit(
     context.set_default_timeout(DEADLINE_MS)
     yield await context.new_page()
     await context.close()
+
+
+async def try_too_often(page: Page) -> None:
+    """To the page that says so; the account is nobody's."""
+    await page.goto("/accounts/login/")
+    form = page.get_by_role("button", name="Log in")
+    while await form.count():
+        await page.get_by_label("Username").fill("nobody")
+        await page.get_by_label("Password").fill("wrong")
+        await form.click()
 
 
 def manage(env: dict[str, str], *arguments: str) -> None:

@@ -25,7 +25,15 @@ from tests.postgres import ROOT
 from tests.servers import AsgiServer, Serving, start
 from tests.workspace.browser import chromium
 from tests.workspace.conftest import PASSWORD, WORKSPACE
-from tests.workspace.places import EVERYBODY, LOOKS, address, as_deployed, manage, visit
+from tests.workspace.places import (
+    EVERYBODY,
+    LOOKS,
+    address,
+    as_deployed,
+    manage,
+    try_too_often,
+    visit,
+)
 
 IMAGES = ROOT / "docs" / "images"
 MAX_BYTES = 150_000
@@ -67,6 +75,9 @@ async def every_page(browser: Browser, url: str, folder: Path) -> None:
                     await page.goto(await address(page, place))
                     await asyncio.sleep(SETTLED_S)
                     await page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
+                if user is None:
+                    await try_too_often(page)
+                    await page.screenshot(path=folder / f"log-in-locked-{look}.png")
 
 
 async def of_the_readme(browser: Browser, url: str) -> None:

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.servers import AsgiServer, AsgiServers, Serving
 from tests.workspace.browser import DEADLINE_MS, chromium
 from tests.workspace.conftest import PASSWORD
-from tests.workspace.places import EVERYBODY, LOOKS, address, as_deployed, visit
+from tests.workspace.places import EVERYBODY, LOOKS, address, as_deployed, try_too_often, visit
 
 # All pages of a role, one after the other; against hanging.
 # Pages are the same on both databases.
@@ -92,6 +92,8 @@ async def test_nor_have_forms_that_were_filled_in_wrong(
         await page.get_by_label("Password confirmation").fill("another")
         await page.keyboard.press("Enter")
         await expect(page.locator(".errorlist").first).to_be_visible()
+        found += await problems(page)
+        await try_too_often(page)
         found += await problems(page)
         await page.goto("/catalogue/?least=x&most=-1&page=x")
         found += await problems(page)

@@ -1,6 +1,9 @@
 from django.contrib import admin
 
+from accounts.forms import AdminLogInForm
 from accounts.models import Profile
+
+admin.site.login_form = AdminLogInForm
 
 
 @admin.register(Profile)

@@ -4,10 +4,17 @@ import datetime
 from typing import Any
 
 from django import forms
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import get_user_model
-from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.forms import (
+    AuthenticationForm,
+    PasswordChangeForm,
+    UserCreationForm,
+)
+from django.http import HttpRequest
 
 from accounts.models import Profile, Role
+from accounts.tries import counted
 
 MAX_NAME = 150
 EXPIRIES = [("1", "In a day"), ("7", "In a week"), ("30", "In 30 days"), ("365", "In a year")]
@@ -32,6 +39,33 @@ class SignUpForm(UserCreationForm):
         }
         for name, completion in completions.items():
             self.fields[name].widget.attrs["autocomplete"] = completion
+
+
+class LogInForm(AuthenticationForm):
+    """Raises ``TooManyTries``."""
+
+    def clean(self) -> dict[str, Any]:
+        username = self.cleaned_data.get("username")
+        if not (username and self.cleaned_data.get("password")):
+            return super().clean()
+        with counted(self.request, username):
+            return super().clean()
+
+
+class AdminLogInForm(LogInForm, AdminAuthenticationForm):
+    pass
+
+
+class PasswordForm(PasswordChangeForm):
+    """The old password is one that can be tried, too. Raises ``TooManyTries``."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request.user, *args, **kwargs)
+        self.request = request
+
+    def clean_old_password(self) -> str:
+        with counted(self.request, self.user.get_username()):
+            return super().clean_old_password()
 
 
 class ProfileForm(forms.Form):

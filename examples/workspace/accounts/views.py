@@ -6,7 +6,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import alogin, aupdate_session_auth_hash
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
@@ -14,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts import services
-from accounts.forms import MAX_NAME, ProfileForm, SignUpForm
+from accounts.forms import MAX_NAME, LogInForm, PasswordForm, ProfileForm, SignUpForm
 from accounts.models import Profile
 from accounts.roles import by_session, role_of
 from workspace.api import ApiError, Field, api_view, clean, read_json
@@ -30,6 +29,7 @@ NAMES = {
 class LogIn(LoginView):
     """Django's sync view; the page has this service's policy."""
 
+    form_class = LogInForm
     redirect_authenticated_user = True
 
     def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
@@ -78,7 +78,7 @@ async def password(request: HttpRequest) -> HttpResponse:
     """The session goes on; those of other browsers end."""
     if request.method != "POST":  # the page of a refusal, loaded anew
         return redirect("profile")
-    form = PasswordChangeForm(request.user, request.POST)
+    form = PasswordForm(request, request.POST)
     if not form.is_valid():
         return await _profile(request, password_form=form, status=400)
     user = form.save()
@@ -97,7 +97,7 @@ async def _profile(request: HttpRequest, status: int = 200, **forms: Any) -> Htt
     }
     context = {
         "form": ProfileForm(initial=known),
-        "password_form": PasswordChangeForm(user),
+        "password_form": PasswordForm(request),
         "role": role_of(user),
         **forms,
     }

@@ -130,6 +130,11 @@ def of_user(user: Any) -> QuerySet[Order]:
     return Order.objects.filter(user=user.pk)
 
 
+async def newest_of(user: Any, number: int) -> list[Order]:
+    """The user's newest orders, with what is in them."""
+    return await of_user(user).prefetch_related("lines__product")[:number].alist()
+
+
 def without_account() -> QuerySet[Order]:
     """For clients that have nothing but an order's reference."""
     return Order.objects.filter(user=None)

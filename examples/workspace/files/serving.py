@@ -21,6 +21,10 @@ TEXTS = {"application/json", "text/csv", "text/markdown", "text/plain"}
 MAX_TEXT_BYTES = 32 * 1024
 
 
+async def newest(user: Any, number: int) -> list[StoredFile]:
+    return await StoredFile.objects.filter(owner=user)[:number].alist()
+
+
 async def download(request: HttpRequest, file: StoredFile) -> HttpResponseBase:
     """The file itself, to be saved. Raises ``Http404``."""
     return onloop.files.FileResponse(

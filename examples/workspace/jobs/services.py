@@ -95,6 +95,13 @@ async def _enqueue(work: Work) -> None:
     await Work.objects.filter(pk=work.pk, attempt=work.attempt).aupdate(job=job.id)
 
 
+async def under_way(user: Any) -> list[Shown]:
+    """What of the user's waits or runs, the newest first."""
+    going = Job.objects.filter(finished=None).values("pk")
+    works = visible_to(user).filter(owner=user, job__in=going)[:MAX_GOING]
+    return [one for one in await shown(await works.alist()) if one.is_going]
+
+
 async def latest(user: Any, number: int = 30) -> list[Shown]:
     works = await visible_to(user).filter(owner=user)[:number].alist()
     return await shown(works)

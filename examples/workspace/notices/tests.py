@@ -1,8 +1,10 @@
 """``manage.py test``: what users are told, on a page and by a bell."""
 
+import asyncio
+
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.test import TestCase
+from django.test import TestCase, TransactionTestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from notices import services
@@ -42,6 +44,58 @@ class NoticeTests(TestCase):
         notice = await Notice.objects.aget()
         assert len(notice.text) <= MAX_TEXT
         assert notice.text.endswith("…")
+
+
+@override_settings(NOTICES_KEPT=3)
+class KeptTests(TestCase):
+    @classmethod
+    def setUpTestData(cls) -> None:
+        create = get_user_model().objects.create_user
+        cls.ada, cls.ben = create("ada"), create("ben")
+
+    async def told(self, number: int) -> list[Notice]:
+        for each in range(number):
+            await services.notify([self.ada, self.ben], Notice.Kind.JOB, f"Job {each}")
+        return await Notice.objects.filter(user=self.ada).order_by("pk").alist()
+
+    async def left(self, user: object) -> list[str]:
+        own = Notice.objects.filter(user=user).order_by("pk")
+        return await own.values_list("text", flat=True).alist()
+
+    async def test_of_what_was_read_the_newest_are_kept(self) -> None:
+        notices = await self.told(6)
+        await services.mark_read(self.ada, notices[-1].pk)
+        assert await self.left(self.ada) == ["Job 3", "Job 4", "Job 5"]
+        assert len(await self.left(self.ben)) == 6, "who has read nothing keeps all"
+
+    async def test_what_is_unread_stays_however_old(self) -> None:
+        notices = await self.told(6)
+        await services.read_one(self.ada, notices[1].pk)
+        assert await self.left(self.ada) == ["Job 0", "Job 2", "Job 3", "Job 4", "Job 5"]
+        await services.read_one(self.ada, notices[4].pk)
+        assert len(await self.left(self.ada)) == 5, "that is one of the newest"
+
+    async def test_where_nothing_is_old_nothing_is_deleted(self) -> None:
+        notices = await self.told(3)
+        with CaptureQueriesContext(connection) as queries:
+            await services.mark_read(self.ada, notices[-1].pk)
+        assert not [query for query in queries if query["sql"].startswith("DELETE")]
+        assert len(await self.left(self.ada)) == 3
+
+
+@override_settings(NOTICES_KEPT=3)
+class AtOnceTests(TransactionTestCase):
+    async def test_who_reads_in_several_windows_at_once_waits_for_none(self) -> None:
+        ada = await get_user_model().objects.acreate_user("ada")
+        for each in range(40):
+            await services.notify([ada], Notice.Kind.JOB, f"Job {each}")
+        keys = await Notice.objects.order_by("pk").values_list("pk", flat=True).alist()
+        async with asyncio.timeout(TIMEOUT_S):
+            await asyncio.gather(*(services.mark_read(ada, pk) for pk in keys[9:39:5]))
+            await services.read_one(ada, keys[38])
+        assert await services.unread_of(ada).acount() == 4
+        assert not await Notice.objects.filter(pk__in=keys[:35]).aexists()
+        assert await Notice.objects.filter(pk__in=keys[35:]).acount() == 5
 
 
 class PageTests(TestCase):

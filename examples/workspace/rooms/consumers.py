@@ -122,12 +122,22 @@ class ChatConsumer(RoomConsumer):
 
 
 class InboxConsumer(notices.consumers.InboxConsumer):
-    """The socket of each page tells those about rooms how many messages are unread."""
+    """The socket of each page tells it how many messages are unread in which rooms."""
 
     async def send_state(self) -> None:
         await super().send_state()
+        await self.send_rooms()
+
+    async def send_rooms(self) -> None:
+        """``{"type": "rooms", "rooms": rooms}``: all that count, and no other."""
         rooms = [
             {"slug": member.room.slug, "last": member.last, "read": member.read}
-            for member in await services.memberships_of(self.scope["user"]).alist()
+            for member in await services.current_of(self.scope["user"]).alist()
         ]
         await self.send_json({"type": "rooms", "rooms": rooms})
+
+    async def room_events(self, message: Any) -> None:
+        """Which rooms count has changed: the page is told before it is told of the change."""
+        if any(event["type"] == "membership" for event in message["events"]):
+            await self.send_rooms()
+        await super().room_events(message)

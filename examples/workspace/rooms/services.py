@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models import BigIntegerField, F, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Concat
 from django.urls import reverse
 
@@ -47,6 +47,24 @@ def memberships_of(user: Any) -> QuerySet[Membership]:
     last = Coalesce(Subquery(Log.objects.filter(name=name).values("last")[:1]), 0)
     found = Membership.objects.filter(user=user).select_related("room", "user__profile")
     return found.annotate(last=last).order_by("room__name")
+
+
+def current_of(user: Any) -> QuerySet[Membership]:
+    """As above, without rooms that are archived: of these nothing is counted as unread."""
+    return memberships_of(user).filter(room__archived=None)
+
+
+def number_unread(user: Any) -> Coalesce:
+    """For queries: how many messages are unread; ``user`` is an ``OuterRef`` to its id."""
+    behind = current_of(user).filter(read__lt=F("last")).order_by().values("user")
+    number = Sum(F("last") - F("read"), output_field=BigIntegerField())
+    return Coalesce(Subquery(behind.annotate(number=number).values("number")), 0)
+
+
+async def unread_first(user: Any, number: int) -> list[Membership]:
+    """The user's rooms, those with most to read first."""
+    rooms = await current_of(user).alist()
+    return sorted(rooms, key=lambda member: -member.unread)[:number]
 
 
 async def membership(user: Any, slug: str) -> Membership:

@@ -152,7 +152,7 @@ async def _history(
     silent = services.why_silent(member)
     if not silent:
         context["files"] = StoredFile.objects.filter(owner=member.user)[:RECENT_FILES]
-    rooms = await services.memberships_of(request.user).filter(room__archived=None).alist()
+    rooms = await services.current_of(request.user).alist()
     names = await member.room.members.values_list("username", flat=True).alist()
     context |= {
         "room": member.room,

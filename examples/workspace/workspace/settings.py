@@ -68,6 +68,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "onloop.middleware.BearerTokenMiddleware",
+    "accounts.middleware.TriesMiddleware",
 ]
 
 ONLOOP = {
@@ -135,7 +136,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.account",
-                "notices.context.bell",
+                "workspace.context.unread",
             ],
         },
     },
@@ -151,11 +152,18 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "profile"
+LOGIN_REDIRECT_URL = "start"
 LOGOUT_REDIRECT_URL = "start"
+# So many passwords are looked at for a name from an address in so many seconds: enough to find
+# the right one of one's own, and 480 a day to guess at somebody else's.
+LOG_IN_TRIES = 5
+LOG_IN_WINDOW_S = environment.whole("LOG_IN_WINDOW", default=900)
 # Whether people may make themselves an account, and in which role they begin.
 SIGN_UP = environment.flag("SIGN_UP", default=True)
 SIGN_UP_ROLE = environment.choice("SIGN_UP_ROLE", ["member", "guest"])
+# So many of somebody's newest notices are kept, and what is unread: eight pages of them. Nobody
+# looks for older ones, and each busy room adds to them for ever.
+NOTICES_KEPT = 200
 CSRF_FAILURE_VIEW = "workspace.errors.csrf_failure"
 
 LANGUAGE_CODE = "en-gb"

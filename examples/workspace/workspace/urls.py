@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
 from people.directory import directory
 from workspace import errors, views
@@ -21,6 +22,8 @@ urlpatterns = [
     path("accounts/", include("accounts.urls")),
     path("notices/", include("notices.urls")),
     path("directory/", directory, name="directory"),
+    # Where tries of the old password are counted.
+    path("admin/password_change/", RedirectView.as_view(pattern_name="profile")),
     path("admin/", admin.site.urls),
     path("health/", include("onloop.health")),
     path("api/", include("api.urls")),

@@ -24,22 +24,23 @@ function show(work, { status, done, total, note }) {
   else bar.removeAttribute("value");
 }
 
-/** The job has ended, or nothing is heard of it: take what came of it from the page as it is now. */
+/** The job has ended, or nothing is heard of it: take what came of it from its own page. */
 async function end(work) {
   try {
-    const answer = await fetch(location, { cache: "no-store" });
+    const answer = await fetch(title(work).href, { cache: "no-store" });
     if (!answer.ok || answer.redirected) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const id of [work.id, "details"]) replace(id, page);
-    const [title, state] = ["h2", ".state"].map((part) => said(work.id, part));
-    write(document.getElementById("said"), `${title}: ${state}.`);
+    const ended = document.getElementById(work.id);
+    const state = ended.querySelector(".state").textContent;
+    write(document.getElementById("said"), `${title(ended).textContent}: ${state}.`);
   } catch {
     setTimeout(end, AGAIN_MS, work); // the network is away
   }
 }
 
-function said(id, part) {
-  return document.getElementById(id)?.querySelector(part).textContent;
+function title(work) {
+  return work.querySelector(":is(h2, h3) a");
 }
 
 function replace(id, page) {

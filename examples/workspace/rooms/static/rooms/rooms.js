@@ -7,46 +7,11 @@ import { Live } from "../notices/live.js";
 const DRAFT = `draft ${location.pathname}`; // what was being written when the page was loaded anew
 const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
 
-/** The list of rooms as it is now: somebody has joined one, or was taken out. */
-async function renew(element) {
-  try {
-    const answer = await fetch(element.dataset.inbox, { cache: "no-store" });
-    if (!answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const now = page.querySelector("[data-inbox]");
-    const here = now.querySelector(`a[href="${CSS.escape(location.pathname)}"]`);
-    here?.setAttribute("aria-current", "page");
-    if (!element.contains(document.activeElement)) element.replaceChildren(...now.children);
-  } catch {
-    // The network is away; the list is right when the page is loaded again.
-  }
-}
-
 /** Load the page anew, and keep what is being written. */
 function reload() {
   const text = document.getElementById("text")?.value;
   if (text) sessionStorage.setItem(DRAFT, text);
   location.reload();
-}
-
-/** The list of rooms: how much is unread. Numbers only grow, so late news do no harm. */
-function list(element) {
-  const count = ({ slug, last = 0, read = 0 }) => {
-    const item = element.querySelector(`[data-slug="${CSS.escape(slug)}"]`);
-    if (!item) return;
-    const numbers = item.dataset;
-    numbers.last = Math.max(numbers.last, last);
-    numbers.read = Math.max(numbers.read, read);
-    const unread = Math.max(0, numbers.last - numbers.read);
-    item.querySelector(".number").textContent = unread;
-    item.querySelector(".count").hidden = unread === 0;
-  };
-  // The socket that each page has (notices/inbox.js) hears of them.
-  addEventListener("inbox", ({ detail: frame }) => {
-    if (frame.type === "unread") count(frame);
-    if (frame.type === "rooms") frame.rooms.forEach(count);
-    if (frame.type === "membership") renew(element);
-  });
 }
 
 function room(element) {
@@ -261,5 +226,4 @@ function newKey() {
 }
 
 document.querySelectorAll("time[datetime]").forEach((time) => showTime(time, time.dateTime));
-document.querySelectorAll("[data-inbox]").forEach(list);
 document.querySelectorAll("[data-room]").forEach(room);
