@@ -126,7 +126,8 @@ async def test_a_socket_that_leaves_ends_what_watches_for_it(jobs, stage, socket
     assert watching_[0].cancelled()
 
 
-async def test_a_socket_for_no_job_is_closed(jobs, socket_of):
-    socket = await socket_of("unknown")
+@pytest.mark.parametrize("job_id", ["unknown", "un\0known", "ü" * 200])
+async def test_a_socket_for_no_job_is_closed(jobs, socket_of, job_id):
+    socket = await socket_of(job_id)
     closed = await socket.receive_output(20)
     assert (closed["type"], closed["code"]) == ("websocket.close", 4404)

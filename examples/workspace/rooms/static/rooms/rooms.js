@@ -1,8 +1,9 @@
 // The rooms' pages, live. Without this file they can be read and written in all the same.
 import { attaching } from "./attaching.js";
 import { completeNames } from "./names.js";
-import { changeFile, fill, newItem, showTime } from "./messages.js";
+import { changeFile, fill, newItem } from "./messages.js";
 import { Live } from "../notices/live.js";
+import { showTime } from "../workspace/times.js";
 import { unsent } from "./unsent.js";
 
 const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
