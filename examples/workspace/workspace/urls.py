@@ -5,9 +5,11 @@ from django.urls import include, path, re_path
 
 from people.directory import directory
 from workspace import errors, views
+from workspace.pages import icon
 
 urlpatterns = [
     path("", views.start, name="start"),
+    path("favicon.ico", icon),
     path("people/", include("people.urls")),
     path("catalogue/", include("catalogue.urls")),
     path("basket/", include("basket.urls")),
