@@ -163,7 +163,8 @@ async def test_a_socket_that_watches_keeps_no_connection(jobs, stage, socket_of,
     await stage.until(lambda: not scope._scopes[task].wrappers)
 
 
-async def test_a_socket_for_no_job_is_closed(jobs, socket_of):
-    socket = await socket_of("unknown")
+@pytest.mark.parametrize("job_id", ["unknown", "un\0known", "ü" * 200])
+async def test_a_socket_for_no_job_is_closed(jobs, socket_of, job_id):
+    socket = await socket_of(job_id)
     closed = await socket.receive_output(20)
     assert (closed["type"], closed["code"]) == ("websocket.close", 4404)

@@ -89,7 +89,7 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
         shown = page.locator(".file", has_text=names[0])
         await expect(shown.locator("img")).to_be_visible()
         await expect(shown.locator(".sum")).to_contain_text("SHA-256")
-        assert await shown.locator("img").evaluate("image => image.naturalWidth") == 192
+        await expect(shown.locator("img")).to_have_js_property("naturalWidth", 192)
         await page.screenshot(path=tmp_path / "light.png", full_page=True)
         await page.emulate_media(color_scheme="dark")
         await page.set_viewport_size({"width": 320, "height": 640})

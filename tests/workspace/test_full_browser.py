@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.redis import executable as redis_executable
-from tests.workspace.browser import chromium
+from tests.workspace.browser import chromium, person
 from tests.workspace.browser import executable as browser_executable
 from tests.workspace.test_accounts_browser import (
     test_somebody_signs_up_and_hears_of_a_new_role as test_sign_up,
@@ -38,6 +39,7 @@ from tests.workspace.test_rooms_browser import test_two_people_talk as test_talk
 from tests.workspace.test_shop_browser import (
     test_two_browsers_order_the_last_item_at_once as test_last_item,
 )
+from tests.workspace.test_talk_browser import GENERAL
 from tests.workspace.works import PAUSE
 
 __all__ = [
@@ -72,10 +74,38 @@ def running() -> Iterator[Demo]:
 @pytest.fixture
 def asgi_server(running: Demo) -> Iterator[Demo]:
     yield running
-    assert "Traceback" not in running.output
+    # These tell their operator that Redis was away.
+    expected = ('"logger": "celery.', '"logger": "onloop.rooms"', '"logger": "onloop.channels"')
+    lines = [line for line in running.output.splitlines() if "Traceback" in line]
+    assert [line for line in lines if not any(name in line for name in expected)] == []
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as started:
         yield started
+
+
+async def test_two_go_on_talking_when_their_processes_are_killed(
+    browser: Browser, asgi_server: Demo
+) -> None:
+    """First those of the service, then Redis: each is started again."""
+    url = asgi_server.url
+    async with (
+        person(browser, "demo", url, GENERAL) as demo,
+        person(browser, "robin", url, GENERAL) as robin,
+    ):
+        said: list[str] = []
+        children = psutil.Process(asgi_server.process.pid).children()
+        redis = [child for child in children if "redis-server" in child.name()]
+        for name, processes in (("the service", asgi_server.part("web")), ("Redis", redis)):
+            assert processes
+            for process in processes:
+                process.kill()
+            said += [f"Is {name} there?", f"Yes, {name} is there."]
+            await robin.say(said[-2])
+            await expect(demo.message(said[-2])).to_be_visible()
+            await demo.say(said[-1])
+            for somebody in (demo, robin):
+                await somebody.sees(*said)
+                await expect(somebody.banner).to_be_hidden()

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, expect
 from tests.servers import AsgiServer
 from tests.workspace.browser import DEADLINE_MS, chromium, person
 from tests.workspace.conftest import HTTP_TIMEOUT_S, Starting
+from tests.workspace.test_files_browser import fits
 from tests.workspace.upstreams import Services
 
 expect.set_options(timeout=DEADLINE_MS)
@@ -60,6 +61,8 @@ async def test_charts_and_tables_move_under_load(
         await expect(rate.locator("svg")).to_have_attribute(
             "aria-label", re.compile("^Requests a second in the last two minutes: .* now")
         )
+        await page.set_viewport_size({"width": 390, "height": 800})
+        assert await fits(page)
 
 
 async def test_one_process_has_a_line_for_each_percentile(

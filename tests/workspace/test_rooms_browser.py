@@ -135,14 +135,38 @@ async def test_a_browser_that_is_offline_says_so_and_sends_later(
 
 
 @on_one
-async def test_who_was_logged_out_meanwhile_is_taken_to_the_log_in_page(
-    browser: Browser, proxy: FaultProxy
+async def test_who_was_logged_out_meanwhile_finds_all_that_was_written_after_the_log_in(
+    browser: Browser, asgi_server: AsgiServer, proxy: FaultProxy
 ) -> None:
-    async with person(browser, "robin", through(proxy), GENERAL) as robin:
+    async with (
+        person(browser, "demo", asgi_server.url, GENERAL) as demo,
+        person(browser, "robin", through(proxy), GENERAL) as robin,
+    ):
         await expect(robin.present).to_contain_text("robin")
-        await robin.page.context.clear_cookies()
+        proxy.black_hole("down")
+        await robin.say("This has arrived")
+        await demo.sees("This has arrived")
+        proxy.refuse()
         proxy.cut()
+        await expect(robin.banner).to_have_text("The connection is lost. Trying again …")
+        await robin.say("This has not")
+        await robin.text.fill("And this is not finished")
+        await robin.page.context.clear_cookies()
+        proxy.forward()
         await robin.page.wait_for_url("**/accounts/login/**")
+
+        await robin.log_in(GENERAL)
+        await demo.sees("This has arrived", "This has not")
+        await robin.sees("This has arrived", "This has not")
+        await expect(robin.page.locator(".message.pending")).to_have_count(0)
+        await expect(robin.message("This has arrived")).to_have_count(1)
+        await expect(robin.text).to_have_value("And this is not finished")
+        await robin.say("Now it is")
+        await demo.sees("This has arrived", "This has not", "Now it is")
+        await robin.page.reload()
+        await expect(robin.present).to_contain_text("robin")
+        await expect(robin.text).to_have_value("")
+        await robin.sees("This has arrived", "This has not", "Now it is")
 
 
 @on_one

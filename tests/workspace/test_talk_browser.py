@@ -60,7 +60,7 @@ async def test_a_mention_with_an_attachment_arrives_live(
         await demo.message(mark).get_by_role("link", name=f"{mark}.png").click()
         preview = demo.page.get_by_role("img", name="Preview of")
         await expect(preview).to_be_visible()
-        assert await preview.evaluate("image => image.naturalWidth") == 400
+        await expect(preview).to_have_js_property("naturalWidth", 400)
         async with demo.page.expect_download() as download:
             await demo.page.get_by_role("link", name="Download").click()
         assert (await download.value).suggested_filename == f"{mark}.png"

@@ -155,6 +155,8 @@ async def archive(user: Any, slug: str, *, archived: bool) -> Room:
 
 
 async def _find(name: str) -> Any:
+    if "\0" in name or len(name) > 150:  # PostgreSQL cannot be asked for the first
+        raise BadRequest("Nobody here has such a user name. Choose one of the list.")
     users = get_user_model().objects.filter(is_active=True, username__iexact=name)
     found = {user.get_username(): user async for user in users}
     if len(found) == 1:

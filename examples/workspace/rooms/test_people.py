@@ -113,7 +113,12 @@ class PeopleTests(RoomCase):
         await inbox.next_of("membership")
         notice = await Notice.objects.aget(user=self.stranger)
         assert (notice.kind, notice.path) == ("room", "/rooms/garden/")
-        for name, text in (("nobody", "Nobody here has the user name"), ("ben", "already")):
+        for name, text in (
+            ("nobody", "Nobody here has the user name"),
+            ("no\0body", "Nobody here has such a user name"),
+            ("n" * 10_000, "Nobody here has such a user name"),
+            ("ben", "already"),
+        ):
             answer = await self.post(self.ada, "garden/members/", name=name)
             self.assertContains(answer, text, status_code=400)
         await inbox.disconnect()

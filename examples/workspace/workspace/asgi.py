@@ -2,7 +2,7 @@
 
 import os
 
-from workspace import environment, requestid
+from workspace import environment, requestid, sockets
 
 if environment.flag("STOCK", default=False):  # to compare with
     from workspace.stock import get_asgi_application
@@ -11,4 +11,5 @@ else:
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workspace.settings")
 
-application = requestid.for_sockets(get_asgi_application("rooms.routing.websocket_urlpatterns"))
+application = get_asgi_application("rooms.routing.websocket_urlpatterns")
+application = requestid.for_sockets(sockets.without_database(application))

@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
@@ -15,3 +16,8 @@ def private_page(
     response["Content-Security-Policy"] = POLICY
     response["Cache-Control"] = "no-store"
     return response
+
+
+async def icon(request: HttpRequest) -> HttpResponse:
+    """For what names none: browsers ask at this address when they show JSON."""
+    return redirect(static("workspace/icon.svg"))

@@ -6,9 +6,11 @@ from django.views.generic import RedirectView
 
 from people.directory import directory
 from workspace import errors, views
+from workspace.pages import icon
 
 urlpatterns = [
     path("", views.start, name="start"),
+    path("favicon.ico", icon),
     path("people/", include("people.urls")),
     path("catalogue/", include("catalogue.urls")),
     path("basket/", include("basket.urls")),

@@ -35,14 +35,15 @@ class JobConsumer(AsyncJsonWebsocketConsumer):
     async def connect(self) -> None:
         job_id = self.scope["url_route"]["kwargs"]["job_id"]
         await self.accept()
-        if self.channel_layer is not None:
-            # First, so that nothing is missed between.
-            self._group = group_of(job_id)
-            await self.channel_layer.group_add(self._group, self.channel_name)
         state = await control.astate(job_id)
         if state is None or not await may_see(self.scope.get("user"), state):
             await self.close(NOT_FOUND)
             return
+        if self.channel_layer is not None:
+            # Only now: what is no job's id may be no group's name either.
+            self._group = group_of(job_id)
+            await self.channel_layer.group_add(self._group, self.channel_name)
+            state = await control.astate(job_id) or state  # nothing is missed between
         self._is_told = asyncio.Event()
         self._watching = asyncio.create_task(self._watch(state))
 

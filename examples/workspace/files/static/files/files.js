@@ -1,6 +1,7 @@
 // Uploads with progress, and a list that shows what jobs have found out. Without this file the
 // form uploads all the same.
 import { send } from "./upload.js";
+import { showTimes } from "../workspace/times.js";
 
 const LOOK_AGAIN_MS = [500, 1000, 2000, 4000, 8000];
 
@@ -42,6 +43,7 @@ async function look(attempt = 0) {
     const [shown, now] = [document, page].map((each) => each.getElementById("list"));
     // Who is about to do something there is not interrupted.
     const isInUse = shown.contains(document.activeElement) || shown.querySelector("details[open]");
+    showTimes(now);
     if (!isInUse) shown.replaceWith(now);
     if ("waiting" in now.dataset) again(attempt);
   } catch {

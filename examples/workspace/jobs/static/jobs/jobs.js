@@ -1,5 +1,5 @@
 // Shows how far jobs are, while they run. Without this file the page tells it when it is loaded.
-"use strict";
+import { showTimes } from "../workspace/times.js";
 
 // A browser has six connections to a site, and each stream takes one of them.
 const STREAMS = 3;
@@ -47,6 +47,7 @@ function replace(id, page) {
   const [shown, now] = [document, page].map((each) => each.getElementById(id));
   if (!shown || !now) return;
   const hadFocus = shown.contains(document.activeElement);
+  showTimes(now);
   shown.replaceWith(now);
   if (hadFocus) now.querySelector("button, a")?.focus();
 }

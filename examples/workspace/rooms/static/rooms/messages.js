@@ -1,18 +1,8 @@
 // Messages as elements: like those that the service has drawn.
 import { inWords } from "../files/upload.js";
 
-const hour = { hour: "2-digit", minute: "2-digit" };
-const today = new Intl.DateTimeFormat(undefined, hour);
-const before = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...hour });
 // As in rooms/mentions.py.
 const MENTION = /(?<![\p{L}\p{N}_.@+-])@([\p{L}\p{N}_.@+-]+)/gu;
-
-export function showTime(element, iso) {
-  element.dateTime = iso;
-  const time = new Date(iso);
-  const clock = time.toDateString() === new Date().toDateString() ? today : before;
-  element.textContent = clock.format(time);
-}
 
 const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 

@@ -1,18 +1,12 @@
 // The rooms' pages, live. Without this file they can be read and written in all the same.
 import { attaching } from "./attaching.js";
 import { completeNames } from "./names.js";
-import { changeFile, fill, newItem, showTime } from "./messages.js";
+import { changeFile, fill, newItem } from "./messages.js";
 import { Live } from "../notices/live.js";
+import { showTime } from "../workspace/times.js";
+import { unsent } from "./unsent.js";
 
-const DRAFT = `draft ${location.pathname}`; // what was being written when the page was loaded anew
 const TYPING_MS = 2_500; // how often “is typing” is told; it is shown for twice as long
-
-/** Load the page anew, and keep what is being written. */
-function reload() {
-  const text = document.getElementById("text")?.value;
-  if (text) sessionStorage.setItem(DRAFT, text);
-  location.reload();
-}
 
 function room(element) {
   const me = element.dataset.me;
@@ -21,6 +15,8 @@ function room(element) {
   const present = new Set();
   const typing = new Map(); // who: the timer that ends it
   const pending = new Map(); // key: {item, words, files} of a message that is not confirmed
+  const kept = unsent(me);
+  const before = kept.read(); // of this page, when it was here last
   const problem = (words) => (at("problem").textContent = words);
   let last = Number(log.querySelector("[data-number]:last-of-type")?.dataset.number ?? 0);
   let seen = last;
@@ -48,7 +44,7 @@ function room(element) {
       joined = true;
       showBanner("");
       showPresent(frame.present);
-      pending.forEach((_, key) => post(key)); // what had arrived before is saved only once
+      if (form) pending.forEach((_, key) => post(key)); // what had arrived before is saved only once
     },
     present: (frame) => showPresent(frame.present),
     presence: (frame) => {
@@ -71,6 +67,7 @@ function room(element) {
       endTyping(frame.sender);
       tellSeen();
     },
+    posted: ({ number, ref }) => number <= last && forget(ref),
     error: (frame) => (frame.ref && pending.has(frame.ref) ? fail(frame) : undefined),
     typing: ({ who }) => {
       if (who === me) return;
@@ -79,8 +76,8 @@ function room(element) {
       showTyping();
     },
     file: (frame) => (changeFile(log, frame, element.dataset.room), follow()),
-    changed: reload,
-    state: ({ silent }) => silent !== element.dataset.silent && reload(),
+    changed: () => location.reload(),
+    state: ({ silent }) => silent !== element.dataset.silent && location.reload(),
     removed: () => {
       live.socket = null; // it is about to be closed, and does not come back
       location.assign(document.querySelector(".side h2 a").href);
@@ -106,6 +103,21 @@ function room(element) {
   function draw(sender) {
     log.querySelector(".empty")?.remove();
     return newItem(sender, me);
+  }
+
+  /** What is sent again, since the page was loaded anew before it was confirmed, may be there. */
+  function forget(key) {
+    pending.get(key)?.item.remove();
+    pending.delete(key);
+  }
+
+  function wait(key, words, files, state) {
+    const item = draw(me);
+    fill(item, { text: words, files }, { me });
+    item.classList.add("pending");
+    item.querySelector(".state").textContent = state;
+    pending.set(key, { item, words, files });
+    log.append(item);
   }
 
   function post(key) {
@@ -165,10 +177,18 @@ function room(element) {
 
   const attached = form && attaching(form, problem);
   if (form) write();
+  for (const { key, words, files } of before.waiting) {
+    wait(key, words, files, form ? "sending …" : "not sent");
+  }
+  addEventListener("pagehide", () => {
+    const waiting = [...pending].map(([key, { words, files }]) => ({ key, words, files }));
+    const now = form ? { text: text.value, files: attached.files } : before;
+    kept.write({ text: now.text, files: now.files, waiting });
+  });
 
   function write() {
-    text.value ||= sessionStorage.getItem(DRAFT) ?? "";
-    sessionStorage.removeItem(DRAFT);
+    text.value ||= before.text;
+    attached.put(before.files);
     completeNames(text, at("names"), element.dataset.names.split(" "), me);
 
     form.addEventListener("submit", (event) => {
@@ -177,13 +197,7 @@ function room(element) {
       if (attached.isUploading) return problem("The file is still on its way. Send when it is there.");
       if (!words && !attached.files.length) return;
       const key = newKey();
-      const item = draw(me);
-      const files = attached.take();
-      fill(item, { text: words, files }, { me });
-      item.classList.add("pending");
-      item.querySelector(".state").textContent = "sending …";
-      pending.set(key, { item, words, files });
-      log.append(item);
+      wait(key, words, attached.take(), "sending …");
       following = true;
       follow();
       problem((text.value = ""));
