@@ -112,6 +112,9 @@ async def test_the_page_while_the_database_is_away(
         bare = await program.get("/catalogue/")
         assert (bare.status_code, bare.text) == (503, "Service Unavailable")
         assert bare.headers["Retry-After"] == "1"
+        older = await program.get("/catalogue/products/")
+        assert (older.status_code, older.json()["error"]["status"]) == (503, 503)
+        assert older.headers["Retry-After"] == "1"
         said = await program.get("/api/products/", headers={"Accept": "text/html"})
         assert said.headers["Content-Type"] == "application/problem+json"
 

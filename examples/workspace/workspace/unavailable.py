@@ -1,4 +1,5 @@
-"""While the database is away, people are shown a page, not Onloop's bare words."""
+"""While the database is away, people are shown a page, not Onloop's bare words; programs at the
+older JSON addresses get an error of the shape that all have there."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,11 @@ from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_and_async_middleware
+
+from workspace.api import ApiError
+from workspace.errors import speaks_json
+
+AWAY = "The service is busy, or its database is away. Try again in a moment."
 
 
 @sync_and_async_middleware
@@ -29,12 +35,19 @@ def middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
 def _shown(request: HttpRequest, response: Any) -> HttpResponseBase:
     is_bare = response.get("Content-Type", "").startswith("text/plain")
     if response.status_code == 503 and is_bare:
+        if speaks_json(request):
+            _replace(response, ApiError(503, AWAY).response().content, "application/json")
+            return response  # type: ignore[no-any-return]
         patch_vary_headers(response, ["Accept"])
         # As a browser asks; a program that takes anything is not served a page.
         if "text/html" in request.headers.get("Accept", ""):
             # Without the request: what else a template is told might ask the database.
-            context = {"address": request.get_full_path()}
-            response.content = render_to_string("503.html", context)
-            response["Content-Length"] = str(len(response.content))
-            response["Content-Type"] = "text/html; charset=utf-8"
+            page = render_to_string("503.html", {"address": request.get_full_path()})
+            _replace(response, page.encode(), "text/html; charset=utf-8")
     return response
+
+
+def _replace(response: Any, content: bytes, media_type: str) -> None:
+    response.content = content
+    response["Content-Length"] = str(len(content))
+    response["Content-Type"] = media_type
