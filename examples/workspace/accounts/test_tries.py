@@ -1,6 +1,7 @@
 """``manage.py test``: wrong passwords slow down."""
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -41,6 +42,15 @@ class CountTests(SimpleTestCase):
         with self.assertRaises(TooManyTries) as refused:
             self.attempt(right=True, now=100)
         assert refused.exception.wait_s == 800
+
+    def test_a_try_counts_before_its_password_was_looked_at(self) -> None:
+        """Else all that come at once are looked at, however many these are."""
+        request = RequestFactory().get("/")
+        with ExitStack() as under_way:
+            for _ in range(5):
+                under_way.enter_context(counted(request, "ada", 0))
+            with self.assertRaises(TooManyTries), counted(request, "ada", 0):
+                self.fail("A sixth password was looked at.")
 
     def test_the_lock_ends(self) -> None:
         self.use_up(now=100)

@@ -20,6 +20,7 @@ from onloop.tasks.models import Job
 from rooms.models import Membership, Room
 from rooms.naming import log_of
 from rooms.services import mark_read
+from workspace import home
 
 EMPTY = (
     "You are in no room yet.",
@@ -36,7 +37,7 @@ class Home(TestCase):
     @classmethod
     def setUpTestData(cls) -> None:
         create = get_user_model().objects.create_user
-        cls.ada, cls.ben = create("ada", first_name="Ada"), create("ben")
+        cls.ada, cls.ben = create("ada", first_name="Ada", is_staff=True), create("ben")
         cls.guest = create("guest")
         Profile.objects.create(user=cls.guest, role=Role.GUEST)
 
@@ -77,6 +78,8 @@ class StartTests(Home):
         assert "home-files" not in page
         assert "home-jobs" not in page
         assert "old.txt" not in page
+        shown = await home.shown_to(self.guest)
+        assert shown.keys() == {"memberships", "notices", "basket", "orders"}
 
     async def test_each_app_shows_what_is_ones_own(self) -> None:
         category = Category.objects.create(name="Lamps", slug="lamps")
