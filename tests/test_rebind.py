@@ -148,7 +148,9 @@ APPS = [
 
 
 def in_a_project_without_onloop(code):
-    return json.loads(project(SNAPSHOT + code, apps=APPS, STATIC_URL="static/"))
+    sqlite = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+    said = project(SNAPSHOT + code, apps=APPS, databases=sqlite, STATIC_URL="static/")
+    return json.loads(said)
 
 
 def test_installing_binds_every_name_that_applies():

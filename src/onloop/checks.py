@@ -23,7 +23,6 @@ from django.utils.module_loading import import_string
 from onloop import conf, rebind
 from onloop.db.backends.base import ScopedWrapper
 from onloop.db.backends.options import answer_timeout_s, pool_options
-from onloop.management.commands import runserver
 from onloop.middleware import BearerTokenMiddleware
 
 # What sets the user that a valid token replaces.
@@ -205,6 +204,9 @@ def check_functions(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_runserver(**kwargs: Any) -> list[CheckMessage]:
+    # It imports staticfiles, which a project may not have.
+    from onloop.management.commands import runserver  # noqa: PLC0415
+
     owner: Any = get_commands().get("runserver", "onloop")
     if owner == "onloop" or isinstance(_loaded_command(owner), runserver.Command):
         return []

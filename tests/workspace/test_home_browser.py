@@ -28,14 +28,22 @@ async def counted(page: Page) -> int:
     return int(await page.locator("[data-unread-messages] .number").inner_text() or 0)
 
 
+async def read_all(page: Page, url: str) -> None:
+    """From 100 on there is no number to count from, and other tests have written before."""
+    await page.goto(f"{url}/rooms/")
+    rooms = page.locator("[data-slug] a")
+    for room in await rooms.evaluate_all("links => links.map((link) => link.href)"):
+        await page.goto(room)
+    await page.goto(f"{url}/")
+
+
 async def test_the_bar_of_each_page_counts_what_others_write(
     browser: Browser, asgi_server: AsgiServer
 ) -> None:
     url = asgi_server.url
     async with member(asgi_server, "robin") as robin:
         async with person(browser, "demo", url, "/") as demo:
-            await demo.page.goto(f"{url}{ROOM}")
-            await demo.page.goto(f"{url}/")
+            await read_all(demo.page, url)
             total = demo.page.locator("[data-unread-messages] .number")
             before = await counted(demo.page)
             await expect(demo.unread("general")).to_be_hidden()
