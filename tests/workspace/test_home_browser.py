@@ -58,8 +58,13 @@ async def test_the_bar_of_each_page_counts_what_others_write(
             await expect(total).to_have_text(str(before))
             await expect(demo.unread("general")).to_be_hidden()
             await other.close()
+            await demo.page.goto(f"{url}/catalogue/")
+            await expect(total).to_be_hidden()
+            plain = await demo.page.locator(".bar").bounding_box()
             async with robin.socket(ROOM) as socket:
                 await socket.post("Three")
+            await expect(total).to_be_visible()
+            assert await demo.page.locator(".bar").bounding_box() == plain
         async with person(browser, "demo", url, "/", java_script_enabled=False) as demo:
             assert await counted(demo.page) == before + 1
             assert await demo.unread("general").locator(".number").inner_text() == "1"
