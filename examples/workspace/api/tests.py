@@ -83,4 +83,4 @@ class ApiTests(TestCase):
     def test_the_view_sets_run_on_the_loop(self) -> None:
         for path in ("me", "basket", "people", "rooms", "files", "jobs", "orders"):
             assert place_of(resolve(f"/api/{path}/").func) == "loop", path
-        assert place_of(resolve("/api/schema/").func) == "thread", "it takes a second"
+        assert place_of(resolve("/api/schema/").func) == "thread", "it takes long"
