@@ -4,13 +4,13 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
-from django.urls import resolve
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.problems import CONTENT_TYPE
+from workspace.errors import with_slash
 
 # Swagger UI writes styles into its elements, and has its icons as data.
 POLICY = (
@@ -29,12 +29,8 @@ async def unknown(request: HttpRequest) -> HttpResponse:
 
     A slash left out is mended where nothing is sent along.
     """
-    slash_is_missing = (
-        not request.path_info.endswith("/")
-        and resolve(f"{request.path_info}/").func is not unknown
-    )
-    if slash_is_missing and request.method in ("GET", "HEAD"):
-        return redirect(request.get_full_path(force_append_slash=True))
+    if (mended := with_slash(request, unknown)) is not None:
+        return mended
     text = "There is no such address. /api/docs/ lists all; each ends in a slash."
     body = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": text}
     return JsonResponse(body, status=404, content_type=CONTENT_TYPE)

@@ -50,6 +50,15 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403_csrf.html", status=403)
 
 
+def with_slash(request: HttpRequest, last: Any) -> HttpResponse | None:
+    """To the address with the slash that was left out, if it has a view other than ``last``."""
+    if request.method not in ("GET", "HEAD") or request.path_info.endswith("/"):
+        return None
+    if resolve(f"{request.path_info}/").func is last:
+        return None
+    return HttpResponseRedirect(request.get_full_path(force_append_slash=True))
+
+
 @api_view("GET", "POST", "PUT", "PATCH", "DELETE")
 def unknown_address(request: HttpRequest, *args: Any) -> HttpResponse:
     """The last pattern under the API's paths: 404 as JSON also with DEBUG on.
@@ -57,10 +66,6 @@ def unknown_address(request: HttpRequest, *args: Any) -> HttpResponse:
     A slash left out is mended where nothing is sent along; Django's own way would answer a POST
     with a RuntimeError while DEBUG is on.
     """
-    slash_is_missing = (
-        not request.path_info.endswith("/")
-        and resolve(request.path_info + "/").func is not unknown_address
-    )
-    if slash_is_missing and request.method in ("GET", "HEAD"):
-        return HttpResponseRedirect(request.get_full_path(force_append_slash=True))
+    if (mended := with_slash(request, unknown_address)) is not None:
+        return mended
     raise ApiError(404, "There is no such address. Each one ends in a slash.")

@@ -59,9 +59,8 @@ def run(make: Make[T]) -> T:
                 _interrupt(thread, execution.limit, SoftLimit(*exc.args))
     except BaseException:
         if not done.done():
-            _interrupt(
-                thread, execution.end
-            )  # it may have begun though the call was broken off
+            # It may have begun though the call was broken off.
+            _interrupt(thread, execution.end)
             if is_begun:
                 _wait(done, CANCEL_S)
         raise
