@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -17,6 +18,9 @@ from tests.database import TestDatabases
 from tests.postgres import ROOT, USER
 from tests.servers import AsgiServer, AsgiServers, Serving, start
 from tests.workspace import upstreams
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 WORKSPACE = ROOT / "examples" / "workspace"
 NAME = "workspace"
@@ -136,3 +140,12 @@ async def ahttp(asgi_server: AsgiServer) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def folder() -> Path:
     return WORKSPACE
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Headless Chromium, of the test's own."""
+    from tests.workspace.browser import chromium
+
+    async with chromium() as running:
+        yield running

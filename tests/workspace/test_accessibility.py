@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer, AsgiServers, Serving
-from tests.workspace.browser import DEADLINE_MS, chromium
+from tests.workspace.browser import DEADLINE_MS
 from tests.workspace.conftest import PASSWORD
 from tests.workspace.places import EVERYBODY, LOOKS, address, as_deployed, try_too_often, visit
 
@@ -39,12 +39,6 @@ def asgi_server(
     server.mark_log()
     yield server
     assert "Traceback" not in server.new_log(), server.new_log()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def problems(page: Page) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer, Serving, start
-from tests.workspace.browser import DEADLINE_MS, chromium
+from tests.workspace.browser import DEADLINE_MS
 from tests.workspace.conftest import HTTP_TIMEOUT_S
 from tests.workspace.places import LOOKS, as_deployed, visit
 from tests.workspace.test_accessibility import problems
@@ -44,12 +44,6 @@ def deployed(
             return started[all_of]
 
         yield serve
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def shown(page: Page, url: str, status: int, heading: str) -> list[str]:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.conftest import PASSWORD
 from tests.workspace.members import member
 from tests.workspace.test_accounts import address_of, change, newcomer
 
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def test_somebody_signs_up_and_hears_of_a_new_role(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.test_files import picture
 
 # What is sent is tested on both; what a browser makes of it is mostly the same.
@@ -20,12 +19,6 @@ on_one = pytest.mark.only_on("postgresql")
 expect.set_options(timeout=DEADLINE_MS)
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 def file(name: str, content: bytes) -> dict[str, object]:

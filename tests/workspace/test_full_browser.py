@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,8 +17,8 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.redis import executable as redis_executable
-from tests.workspace.browser import chromium, person
 from tests.workspace.browser import executable as browser_executable
+from tests.workspace.browser import person
 from tests.workspace.test_accounts_browser import (
     test_somebody_signs_up_and_hears_of_a_new_role as test_sign_up,
 )
@@ -78,12 +78,6 @@ def asgi_server(running: Demo) -> Iterator[Demo]:
     expected = ('"logger": "celery.', '"logger": "onloop.rooms"', '"logger": "onloop.channels"')
     lines = [line for line in running.output.splitlines() if "Traceback" in line]
     assert [line for line in lines if not any(name in line for name in expected)] == []
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as started:
-        yield started
 
 
 async def test_two_go_on_talking_when_their_processes_are_killed(

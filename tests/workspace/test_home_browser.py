@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.conftest import Starting
 from tests.workspace.members import member
 from tests.workspace.test_jobs_browser import table
@@ -16,12 +14,6 @@ from tests.workspace.works import PAUSE
 
 expect.set_options(timeout=DEADLINE_MS)
 ROOM = "/rooms/general/"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def counted(page: Page) -> int:

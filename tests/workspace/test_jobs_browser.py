@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.conftest import Starting
 from tests.workspace.test_files_browser import file, fits
 from tests.workspace.test_jobs import lines, some_sku
@@ -20,12 +19,6 @@ from tests.workspace.works import PAUSE
 on_one = pytest.mark.only_on("postgresql")
 
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.conftest import HTTP_TIMEOUT_S, Starting
 from tests.workspace.test_files_browser import fits
 from tests.workspace.upstreams import Services
@@ -23,12 +22,6 @@ REQUESTS = 20
 @pytest.fixture
 def asgi_server(starting: Starting, services: Services) -> AsgiServer:
     return starting(**services.environment())
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def test_charts_and_tables_move_under_load(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.test_accounts import newcomer
 from tests.workspace.test_files_browser import fits
 
@@ -20,12 +19,6 @@ LONG = {"first_name": 150, "last_name": 150, "about": 200}
 
 pytestmark = pytest.mark.only_on("postgresql")
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def test_long_words_stay_within_a_phone(

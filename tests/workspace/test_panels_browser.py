@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium
+from tests.workspace.browser import DEADLINE_MS
 from tests.workspace.conftest import Starting
 from tests.workspace.test_panels import AGE, BROKEN
 from tests.workspace.upstreams import HEADLINES, Services
@@ -28,12 +28,6 @@ OUT_OF_ORDER = "It is out of order (status 500)."
 @pytest.fixture
 def asgi_server(starting: Starting, services: Services) -> AsgiServer:
     return starting(**services.environment())
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 
 from onloop.testing import FaultProxy
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.members import member
 from tests.workspace.test_rooms import in_stock, order
 
@@ -20,12 +20,6 @@ on_one = pytest.mark.only_on("postgresql")
 GENERAL = "/rooms/general/"
 
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @pytest.fixture

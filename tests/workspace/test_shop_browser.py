@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.test_catalogue import product_with_stock, stock_of
 from tests.workspace.test_files_browser import fits
 from tests.workspace.test_shop import sku_of
@@ -19,12 +18,6 @@ pytestmark = pytest.mark.timeout(180)
 expect.set_options(timeout=DEADLINE_MS)
 
 REFUSED = "Failed to load resource: the server responded with a status of 409 (Conflict)"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def empty_basket(page: Page) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from tests.servers import AsgiServer
-from tests.workspace.browser import DEADLINE_MS, chromium, person
+from tests.workspace.browser import DEADLINE_MS, person
 from tests.workspace.commands import account
 from tests.workspace.test_files import picture
 from tests.workspace.test_files_browser import file, fits
@@ -18,12 +16,6 @@ from tests.workspace.test_files_browser import file, fits
 GENERAL = "/rooms/general/"
 
 expect.set_options(timeout=DEADLINE_MS)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def test_a_mention_with_an_attachment_arrives_live(
