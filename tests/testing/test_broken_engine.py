@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("db_clean")
 
 @pytest.fixture
 def ledger(tmp_path):
-    return LeakLedger(timeout_s=0.0, temp_folder=tmp_path)
+    # Not at once: PostgreSQL takes a moment to end what a cancelled `connect` has closed.
+    return LeakLedger(timeout_s=2.0, temp_folder=tmp_path)
 
 
 @pytest.fixture
