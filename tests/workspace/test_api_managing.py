@@ -217,7 +217,10 @@ async def test_one_notice_is_read_by_whom_it_was_for(by_token: As, ada: Account)
 
 
 async def test_a_token_may_never_expire_if_that_is_said(ada: Account) -> None:
-    for days, never in ((None, True), (1, False)):
-        made = await ada.client.post("/api/tokens/", json={"name": "Nightly", "days": days})
+    for name, days in (("For ever", None), ("For a day", 1)):
+        new = {"name": name, "days": days}
+        made = await ada.client.post("/api/tokens/", json=new)
         assert made.status_code == 201, made.text
-        assert (made.json()["token"]["expires"] is None) == never
+        assert (made.json()["token"]["expires"] is None) == (days is None)
+    again = problem(await ada.client.post("/api/tokens/", json=new), 409)
+    assert "You have a token for “For a day”." in again["detail"]

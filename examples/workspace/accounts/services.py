@@ -57,6 +57,11 @@ class TooManyTokens(Refused):
     pass
 
 
+class TokenNameTaken(Refused):
+    """By a valid token: whoever revokes one has to know which, and a form that is sent again,
+    by reloading its page, issues no second."""
+
+
 async def sign_up(user: Any) -> Any:
     """Save a new account, whose password is set already, with its profile and its rooms.
 
@@ -155,11 +160,19 @@ def valid_tokens(user: Any) -> QuerySet[Token]:
 async def issue_token(
     user: Any, name: str, expires: datetime.timedelta | None
 ) -> tuple[Token, str]:
-    """A bearer token and its text, which is told only now. Raises ``TooManyTokens``."""
+    """A bearer token and its text, which is told only now.
+
+    Raises ``TooManyTokens`` or ``TokenNameTaken``.
+    """
     async with transaction.atomic():
         # Of two at once the second counts the first.
         await get_user_model().objects.select_for_update(no_key=True).aget(pk=user.pk)
-        if await valid_tokens(user).acount() >= MAX_TOKENS:
+        names = [token.name async for token in valid_tokens(user)]
+        if name in names:
+            raise TokenNameTaken(
+                f"You have a token for “{name}”. Revoke it first, or choose another name."
+            )
+        if len(names) >= MAX_TOKENS:
             raise TooManyTokens(f"You have {MAX_TOKENS} tokens. Revoke one of them first.")
         return await Token.aissue(user, name=name, expires=expires)
 

@@ -29,8 +29,16 @@ class TokenTests(TransactionTestCase):
         for _ in range(services.MAX_TOKENS - 2):
             await Token.aissue(user, name="before")
         results = await asyncio.gather(
-            *(services.issue_token(user, "at once", None) for _ in range(6)),
+            *(services.issue_token(user, f"at once, {n}", None) for n in range(6)),
             return_exceptions=True,
         )
         assert sum(isinstance(each, services.TooManyTokens) for each in results) == 4, results
         assert await services.valid_tokens(user).acount() == services.MAX_TOKENS
+
+    async def test_of_two_with_one_name_at_once_one_is_issued(self) -> None:
+        user = await get_user_model().objects.acreate_user("ada")
+        results = await asyncio.gather(
+            *(services.issue_token(user, "Nightly", None) for _ in range(4)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(each, services.TokenNameTaken) for each in results) == 3, results

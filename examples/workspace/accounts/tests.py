@@ -209,6 +209,20 @@ class OwnAccountTests(TestCase):
         answer = await self.async_client.post("/accounts/tokens/", form)
         self.assertContains(answer, "Revoke one of them first.", status_code=409)
 
+    async def test_a_form_that_is_sent_again_issues_no_second_token(self) -> None:
+        await self.async_client.aforce_login(self.ada)
+        form = {"name": "Nightly", "expires": "7"}
+        assert (await self.async_client.post("/accounts/tokens/", form)).status_code == 200
+        again = await self.async_client.post("/accounts/tokens/", form)
+        self.assertContains(again, "You have a token for “Nightly”.", status_code=409)
+        self.assertContains(again, 'id="id_name_error"', status_code=409)
+        token = await services.valid_tokens(self.ada).aget()
+        await token.arevoke()
+        assert (await self.async_client.post("/accounts/tokens/", form)).status_code == 200
+        # Another's names are no matter.
+        await self.async_client.aforce_login(self.ben)
+        assert (await self.async_client.post("/accounts/tokens/", form)).status_code == 200
+
 
 class Garden(RoomConsumer):
     """Hears whatever is announced in a room."""

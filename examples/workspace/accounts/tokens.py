@@ -30,6 +30,9 @@ async def index(request: HttpRequest) -> HttpResponse:
     except services.TooManyTokens as error:
         form.add_error(None, str(error))
         return await _page(request, form=form, status=409)
+    except services.TokenNameTaken as error:
+        form.add_error("name", str(error))
+        return await _page(request, form=form, status=409)
     return await _page(request, token=token, text=text)
 
 
