@@ -87,6 +87,20 @@ def hold_when_told():
 
 
 @task(backend="celery")
+def returns_when_told():
+    _wait_until(should_stop)
+    Author.objects.create(name="told")
+
+
+@task(backend="celery")
+async def for_ever_in_silence():
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await Author.objects.acreate(name="told")
+
+
+@task(backend="celery")
 def die_once(name):
     """Kills its process the first time."""
     if Author.objects.filter(name=name).exists():

@@ -181,6 +181,15 @@ def look_in_thread():
 
 
 @task
+@onloop.on_loop
+def look_on_loop():
+    stage.enter("looking")
+    while not should_stop() and not stage.go.is_set():
+        pass
+    return "stopped" if should_stop() else "let go"
+
+
+@task
 def hold_when_told():
     """Until it has heard that it was cancelled, and then until the test lets it go."""
     stage.enter("working")
@@ -203,6 +212,19 @@ async def cleans_up():
         await stage.until(stage.go.is_set)
     except asyncio.CancelledError:
         await Author.objects.acreate(name="cleaned up")
+        raise
+
+
+@task
+async def reports_while_it_cleans_up():
+    stage.enter("working")
+    try:
+        await stage.until(stage.go.is_set)
+    except asyncio.CancelledError:
+        for done in range(20):
+            await progress(done, 20)
+            await asyncio.sleep(0.05)
+        stage.seen.append("cleaned up")
         raise
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from django.utils import timezone
 
-from onloop.tasks import JobCancelled, acancel, astate, cancel, results
+from onloop.tasks import JobCancelled, acancel, astate, beats, cancel, live, records, results
 from onloop.tasks.framework import task_finished
 from onloop.tasks.models import Job
 from tests.project.library.models import Author
@@ -131,6 +132,93 @@ async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage,
     assert await acancel(result.id)
     assert (await row_when_over(result)).status == "CANCELLED"
     assert not await acancel(result.id)
+
+
+@pytest.fixture
+async def cancel_from_afar(stage, monkeypatch):
+    """`await cancel_from_afar(result)`, as in a process that does not run the job."""
+    find = results.find
+
+    async def cancel_from_afar_(result):
+        await stage.until(lambda: stage.seen)
+        async with asyncio.timeout(90):
+            while not await Job.objects.filter(pk=result.id, status="RUNNING").aexists():
+                await asyncio.sleep(0.01)
+        monkeypatch.setattr(results, "find", lambda job_id: None)
+        assert await acancel(result.id)
+        monkeypatch.setattr(results, "find", find)
+
+    return cancel_from_afar_
+
+
+async def test_a_thread_of_another_process_that_asks_may_return(jobs, cancel_from_afar, ended):
+    result = await jobs.look_in_thread.aenqueue()
+    await cancel_from_afar(result)
+    assert (await ended(result)).return_value == "stopped"
+    assert (await row_when_over(result)).status == "SUCCESSFUL"
+
+
+async def test_a_sync_job_on_the_loop_that_asks_lets_others_run_and_is_cancelled_there(
+    jobs, cancel_from_afar
+):
+    result = await jobs.look_on_loop.aenqueue()
+    await cancel_from_afar(result)
+    assert (await row_when_over(result)).status == "CANCELLED"
+
+
+async def test_a_job_of_another_process_that_says_nothing_is_cancelled_where_it_waits(
+    jobs, cancel_from_afar, ended, monkeypatch
+):
+    monkeypatch.setattr(beats, "EVERY_S", 0.02)
+    result = await jobs.cleans_up.aenqueue()
+    await cancel_from_afar(result)
+    assert (await row_when_over(result)).status == "CANCELLED"
+    assert await Author.objects.filter(name="cleaned up").aexists()
+
+
+async def test_who_hears_it_from_the_database_is_cancelled_once(
+    jobs, stage, cancel_from_afar, monkeypatch
+):
+    """It may clean up, and report meanwhile."""
+    monkeypatch.setattr(beats, "EVERY_S", 0.02)
+    result = await jobs.reports_while_it_cleans_up.aenqueue()
+    await cancel_from_afar(result)
+    row = await row_when_over(result)
+    assert (row.status, row.done, stage.seen) == ("CANCELLED", 19, ["working", "cleaned up"])
+
+
+async def test_a_job_asks_the_database_only_now_and_then(jobs, stage, ended, monkeypatch):
+    asked = []
+    is_stopped = records.is_stopped
+
+    def counted(job_id):
+        asked.append(time.monotonic())
+        return is_stopped(job_id)
+
+    monkeypatch.setattr(records, "is_stopped", counted)
+    result = await jobs.look_in_thread.aenqueue()
+    await stage.until(lambda: len(asked) > 3)
+    stage.go.set()
+    assert (await ended(result)).return_value == "let go"
+    assert (asked[3] - asked[0]) >= 3 * live.LOOK_S * 0.9
+
+
+async def test_a_database_that_cannot_be_asked_is_asked_again(
+    jobs, stage, cancel_from_afar, ended, monkeypatch, caplog
+):
+    is_stopped, calls = records.is_stopped, []
+
+    def failing(job_id):
+        calls.append(job_id)
+        if len(calls) < 3:
+            raise OSError("away")
+        return is_stopped(job_id)
+
+    monkeypatch.setattr(records, "is_stopped", failing)
+    result = await jobs.look_in_thread.aenqueue()
+    await cancel_from_afar(result)
+    assert (await ended(result)).return_value == "stopped"
+    assert caplog.text.count(f"whether job {result.id} was cancelled: away") == 2
 
 
 async def test_a_row_that_waits_elsewhere_is_cancelled_at_once(

@@ -171,10 +171,24 @@ async def test_a_job_is_cancelled_at_its_next_report(celery_jobs, worker, name):
     assert not await acancel(result.id)
 
 
+@pytest.mark.parametrize("name", ["returns_when_told", "for_ever_in_silence"])
+async def test_a_job_that_reports_nothing_is_cancelled(celery_jobs, worker, name):
+    """The one asks, and the other hears of it with the beat, every 15 s."""
+    result = await getattr(celery_jobs, name).aenqueue()
+    await row_when(result, lambda row: row.status == "RUNNING")
+    assert await acancel(result.id)
+    await row_when(result, lambda row: row.finished)
+    assert await Author.objects.filter(name="told").aexists()
+
+
 async def test_a_job_that_is_cancelled_as_it_begins_stays_cancelled(celery_jobs, worker):
     """Its row is not to be seen yet when the worker begins, and says CANCELLED when it is."""
+    from tests.tasks.celeryapp import app
+
     async with transaction.atomic():
-        result = await celery_jobs.hold_when_told.aenqueue()
+        result = await celery_jobs.hold_when_told.using(queue_name="held").aenqueue()
+        # Not before: a worker that is quicker than the row makes one itself.
+        assert await asyncio.to_thread(app.control.add_consumer, "held", reply=True)
         async with asyncio.timeout(90):
             while await status_of(result) != "RUNNING":
                 await asyncio.sleep(0.01)

@@ -1,7 +1,8 @@
 """Tells the database now and then that a loop's jobs are still there, reports or none.
 
 Who reads of a job that is not told of any more knows that its process is gone (`Job.is_lost`).
-One statement serves all jobs of a loop, and a loop without jobs has no timer.
+By the way the jobs hear of it that were cancelled elsewhere. Two statements serve all jobs of a
+loop, and a loop without jobs has no timer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextvars import Context
 from onloop import bridge
 from onloop.asgi.unit import in_own_scope
 from onloop.tasks import records
+from onloop.tasks.live import LiveJob
 
 logger = logging.getLogger("onloop.tasks")
 
@@ -22,21 +24,21 @@ EVERY_S = 15.0
 
 
 class Beat:
-    """The jobs of one loop whose states are stored, by id. To be used on the loop."""
+    """The jobs of one loop whose states are stored. To be used on the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._ids: set[str] = set()
+        self._jobs: dict[str, LiveJob] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.Task[None] | None = None
 
-    def add(self, job_id: str) -> None:
-        self._ids.add(job_id)
+    def add(self, job: LiveJob) -> None:
+        self._jobs[job.id] = job
         self._go_on()
 
-    def discard(self, job_id: str) -> None:
-        self._ids.discard(job_id)
-        if self._ids:
+    def discard(self, job: LiveJob) -> None:
+        self._jobs.pop(job.id, None)
+        if self._jobs:
             return
         _beats.pop(self._loop, None)
         if self._timer is not None:
@@ -44,7 +46,7 @@ class Beat:
             self._timer = None
 
     def _go_on(self) -> None:
-        if self._ids and not (self._timer or self._telling):
+        if self._jobs and not (self._timer or self._telling):
             self._timer = self._loop.call_later(EVERY_S, self._tell, context=Context())
 
     def _tell(self) -> None:
@@ -59,9 +61,13 @@ class Beat:
 
     async def _touch(self) -> None:
         try:
-            await bridge.run(in_own_scope, records.touch, list(self._ids))
+            stopped = await bridge.run(in_own_scope, records.touch, list(self._jobs))
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
             logger.warning("The database could not be told that jobs go on: %s", exc)
+            return
+        for job_id in stopped:
+            if (job := self._jobs.get(job_id)) is not None:
+                job.hear_of_stop()
 
 
 _beats: dict[asyncio.AbstractEventLoop, Beat] = {}

@@ -35,7 +35,8 @@ def cancel(job_id: str) -> bool:
 
     One that waits does not begin. In this process, the task of an `async def` job is cancelled
     where it waits; a synchronous job gets `JobCancelled` from `progress()`. A job in another
-    process hears of it when it next reports. A job may finish all the same: look at its state.
+    process hears of it when it next reports or asks, and if it does neither, within some 15 s.
+    A job may finish all the same: look at its state.
     """
     job = results.find(job_id)
     if job is not None:
@@ -48,7 +49,7 @@ def cancel(job_id: str) -> bool:
         except Exception:
             if not known:
                 raise
-            # It hears of it from the database, when it begins or reports.
+            # It hears of it from the database.
             logger.exception("The workers could not be told that job %s is cancelled.", job_id)
     return known or revoked
 

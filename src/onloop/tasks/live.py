@@ -10,6 +10,7 @@ import asyncio
 import copy
 import os
 import socket
+import time
 from collections.abc import Callable
 from traceback import format_exception
 from typing import Any
@@ -31,6 +32,9 @@ from onloop.tasks.framework import (
 from onloop.tasks.jobstate import State, Status
 
 _HOST = socket.gethostname()
+
+# Seconds between two questions whether the job was cancelled elsewhere.
+LOOK_S = 0.2
 
 
 def worker_id() -> str:
@@ -60,13 +64,19 @@ def new_result(task: AnyTask, args: Any, kwargs: Any, alias: str) -> AnyResult:
 
 
 class LiveJob:
-    """One job. `changed` is called, in whatever thread, when there is something to write."""
+    """One job.
+
+    `changed` is called, in whatever thread, when there is something to write, and `look` when
+    it asks whether somebody has cancelled it: who does so elsewhere is heard of by the row.
+    """
 
     def __init__(self, result: AnyResult, owner_id: Any = None) -> None:
         self.result = result
         self.owner_id = owner_id
         self.is_async = iscoroutinefunction(result.task.func)
         self.changed: Callable[[], None] | None = None
+        self.look: Callable[[], None] | None = None
+        self._next_look_s = 0.0
         self.recorder: Any = None
         self.ended: Callable[[LiveJob], None] | None = None
         # Called when somebody asks the job to stop; it cancels its task, wherever that is.
@@ -160,6 +170,23 @@ class LiveJob:
         if self.on_stop is not None:
             self.on_stop()
         return True
+
+    def hear_of_stop(self) -> None:
+        """The row says that it shall stop, now and whenever it is read: once is enough.
+
+        A second time would cancel what the job does to clean up.
+        """
+        if not self.stop_asked:
+            self.ask_to_stop()
+
+    def should_stop(self) -> bool:
+        """Whether it was asked to stop; what the row says is known by a later call."""
+        if not self.stop_asked and self.look is not None:
+            now_s = time.monotonic()
+            if now_s >= self._next_look_s:
+                self._next_look_s = now_s + LOOK_S
+                self.look()
+        return self.stop_asked
 
     def _end(self, status: TaskResultStatus) -> None:
         change(self.result, finished_at=timezone.now())

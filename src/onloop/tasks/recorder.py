@@ -1,5 +1,7 @@
 """Writes what a job reports: at most some five times a second, and its last state for certain.
 
+And reads whether somebody has cancelled it, when it writes or the job asks.
+
 The job never waits for that, but at its very end. It may stand in a transaction, which on
 SQLite nobody can write beside; the row is written when that is over. So each write is a task of
 its own, in a scope of its own.
@@ -9,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
+from typing import Any
 
 from onloop import bridge
 from onloop.asgi.unit import in_own_scope
@@ -43,10 +46,16 @@ class Recorder:
         self._last_s = -EVERY_S
         self._finishing: asyncio.Task[None] | None = None
         job.changed = self.changed
+        if records.are_kept():
+            job.look = self.look
 
     def changed(self) -> None:
         """There is something to write; from any thread."""
         self._call(self._changed)
+
+    def look(self) -> None:
+        """The job asks whether it shall stop; from any thread."""
+        self._call(self._look)
 
     def begin(self) -> None:
         """The process has the job now, until `finish` or `drop`; from any thread."""
@@ -74,10 +83,10 @@ class Recorder:
     # --- on the loop --------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        beat_of(self._loop).add(self._job.id)
+        beat_of(self._loop).add(self._job)
 
     def _drop(self) -> None:
-        beat_of(self._loop).discard(self._job.id)
+        beat_of(self._loop).discard(self._job)
 
     def _changed(self) -> None:
         self._dirty = True
@@ -96,7 +105,15 @@ class Recorder:
         self._timer = None
         self._dirty = False
         self._last_s = self._loop.time()
-        self._writing = self._loop.create_task(self._save_or_log(), context=Context())
+        self._start(self._save_or_log())
+
+    def _look(self) -> None:
+        # A write looks as well.
+        if not (self._timer or self._writing or self._finishing):
+            self._start(self._look_or_log())
+
+    def _start(self, step: Coroutine[Any, Any, None]) -> None:
+        self._writing = self._loop.create_task(step, context=Context())
         self._writing.add_done_callback(self._written)
 
     def _written(self, task: asyncio.Task[None]) -> None:
@@ -110,12 +127,21 @@ class Recorder:
         except Exception:
             logger.exception("How far job %s is could not be stored.", self._job.id)
 
+    async def _look_or_log(self) -> None:
+        try:
+            if await bridge.run(in_own_scope, records.is_stopped, self._job.id):
+                self._job.hear_of_stop()
+        except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
+            logger.warning(
+                "It cannot be told whether job %s was cancelled: %s", self._job.id, exc
+            )
+
     async def _save(self) -> None:
         state = self._job.state()
         if records.are_kept():
             saved = await bridge.run(in_own_scope, records.save, state, self.worker)
             if saved.is_stopped:
-                self._job.ask_to_stop()
+                self._job.hear_of_stop()
             if not saved.is_told:
                 return
         await announcing.announce(state)

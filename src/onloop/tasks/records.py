@@ -77,13 +77,17 @@ def _behind(state: State) -> JobQuerySet:  # type: ignore[name-defined]  # noqa:
     )
 
 
-def touch(job_ids: list[str]) -> None:
-    """Note that the process which has these jobs is there."""
+def touch(job_ids: list[str]) -> list[str]:
+    """Note that the process which has these jobs is there; return those that shall stop."""
     from onloop.tasks.models import Job  # noqa: PLC0415 - see above
 
-    jobs = Job.objects.using(router.db_for_write(Job)).exclude(status__in=FINISHED)
+    stopped: list[str] = []
     for first in range(0, len(job_ids), AT_ONCE):
-        jobs.filter(pk__in=job_ids[first : first + AT_ONCE]).update(updated=timezone.now())
+        some = job_ids[first : first + AT_ONCE]
+        jobs = Job.objects.using(router.db_for_write(Job)).filter(pk__in=some)
+        jobs.exclude(status__in=FINISHED).update(updated=timezone.now())
+        stopped += jobs.filter(stop=True).values_list("pk", flat=True)
+    return stopped
 
 
 def is_stopped(job_id: str) -> bool:

@@ -46,8 +46,7 @@ def progress(done: float, total: float | None = None, note: str = "") -> Awaitab
     job = current_job.get()
     if job is not None:
         job.report(done, total, str(note)[:MAX_NOTE])
-        if not job.is_async and bridge.active():
-            bridge.await_(_turn)  # on the loop, where a long job would let nobody else run
+        _let_others_run(job)
     return _turn
 
 
@@ -55,9 +54,20 @@ def should_stop() -> bool:
     """Tell whether somebody has cancelled the job that the caller runs in.
 
     For a synchronous job that has nothing to report, and would rather return than be raised at.
+    It never waits for the database: what another process has said, a later call tells. A
+    synchronous job on the loop lets others run here, and is cancelled here as where it waits.
     """
     job = current_job.get()
-    return job is not None and job.stop_asked
+    if job is None:
+        return False
+    _let_others_run(job)
+    return job.should_stop()
+
+
+def _let_others_run(job: LiveJob) -> None:
+    """On the loop, where a long synchronous job would let nobody else run."""
+    if not job.is_async and bridge.active():
+        bridge.await_(_turn)
 
 
 @contextmanager
