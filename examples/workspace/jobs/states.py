@@ -53,8 +53,8 @@ async def shown(works: Sequence[Work]) -> list[Shown]:
     """Each with its job. What a job has written of its work is there once it has ended."""
     jobs = await Job.objects.ain_bulk([work.job for work in works if work.job])
     # One that has ended since its work was read has written more of it.
-    blank = [work for work in works if not work.problem and work.result is None]
-    ended = [work.pk for work in blank if work.job in jobs and jobs[work.job].finished]
+    untold = [work for work in works if work.told < work.attempt]
+    ended = [work.pk for work in untold if work.job in jobs and jobs[work.job].finished]
     now = await Work.objects.select_related("outcome").ain_bulk(ended) if ended else {}
     for work in works:
         if (newest := now.get(work.pk)) and newest.job == work.job:

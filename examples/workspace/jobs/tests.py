@@ -183,6 +183,19 @@ class WorkTest(TransactionTestCase):
         await job.arefresh_from_db()
         assert job.stop  # in case it goes on all the same
 
+    async def test_what_a_job_wrote_before_its_end_is_shown_though_the_work_was_read_before(
+        self,
+    ) -> None:
+        work = await self.begun()
+        tally = {"rows": 1, "created": 1, "updated": 0, "unchanged": 0, "invalid": 0}
+        await Work.objects.filter(pk=work.pk).aupdate(result=tally)
+        read = await Work.objects.aget(pk=work.pk)
+        async with transaction.atomic():
+            await Attempt(work.pk, 1).end("was refused", problem="Row 3 cannot be read.")
+        await self.job_of(work, "SUCCESSFUL", finished=timezone.now())
+        (one,) = await shown([read])
+        assert (one.label, one.work.problem) == ("refused", "Row 3 cannot be read.")
+
     async def test_of_old_work_whose_state_was_deleted_nothing_is_promised(self) -> None:
         work = await self.begun()
         (old,) = await shown([work])
