@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ APPLICATION_NAME = "onloop-tests"
 OBSERVER_NAME = "onloop-observer"
 CLEANER_NAME = "onloop-cleaner"
 LOCK_TIMEOUT_S = 20
+# How long closed connections may take to end at the server.
+ENDS_S = 2.0
 
 
 class LeftBehind(AssertionError):
@@ -127,7 +130,18 @@ class TestDatabases:
             if not connection.closed:
                 raise
             # A test has killed all back ends, or restarted the server.
-            self._clean_by(self._cleaner(alias), alias)
+            connection = self._cleaner(alias)
+            self._clean_by(connection, alias)
+        self._wait_for_ends(connection)
+
+    @staticmethod
+    def _wait_for_ends(connection: psycopg.Connection[Any]) -> None:
+        """What this process has closed takes a moment to end: no later test shall see it."""
+        deadline = time.monotonic() + ENDS_S
+        there = "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        ours = f"{there} AND application_name = '{APPLICATION_NAME}'"
+        while connection.execute(ours).rowcount and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _cleaner(self, alias: str) -> psycopg.Connection[Any]:
         """A connection that is kept: a fresh one takes 15 ms until its caches are filled."""

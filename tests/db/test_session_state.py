@@ -222,7 +222,8 @@ async def test_something_set_for_a_cursor_that_stays_open_holds_for_it() -> None
     def work() -> list[Any]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(1)")
-            inside = [fetch("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")]
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            inside = [fetch(f"{locks} AND pid = pg_backend_pid()")]
             inside.append(backend_pid())
             cursor.execute("SELECT pg_advisory_unlock(1)")
         return inside

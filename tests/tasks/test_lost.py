@@ -14,7 +14,7 @@ from onloop.tasks import acancel, astate, beats, records
 from onloop.tasks.framework import task_enqueued
 from onloop.tasks.jobstate import LOST_S
 from onloop.tasks.models import Job
-from tests.tasks.test_processes import start
+from tests.tasks.test_processes import APPLICATION_NAME, start
 from tests.tasks.test_progress import over
 from tests.tasks.waiting import wait_until
 
@@ -179,7 +179,7 @@ def test_a_job_whose_process_was_killed_is_lost(db_clean):
     assert not job.is_lost
 
     if connection.vendor == "postgresql":  # which may still do what was last asked of it
-        wait_until(lambda: not db_clean.activity(application_name="onloop-server"))
+        wait_until(lambda: not db_clean.activity(application_name=APPLICATION_NAME))
     Job.objects.update(updated=long_ago())  # as if a minute were over
     assert records.read(job.id).status == "LOST"
     assert records.ask_to_stop(job.id)

@@ -12,6 +12,7 @@ from tests.postgres import ROOT
 from tests.project.library.models import Author
 
 TIMEOUT_S = 90
+APPLICATION_NAME = "onloop-process"
 
 
 def start(name, **options):
@@ -20,7 +21,7 @@ def start(name, **options):
         cwd=ROOT,
         env={
             **os.environ,
-            "PGAPPNAME": "onloop-server",
+            "PGAPPNAME": APPLICATION_NAME,
             "ONLOOP_TEST_TASKS": json.dumps(options),
             "ONLOOP_TEST_ONLOOP": '{"STALL_MS": 0}',  # a busy machine says nothing
         },
