@@ -395,6 +395,7 @@ async def test_a_statement_that_is_never_answered_is_cancelled_at_the_server(
         return not await asyncio.to_thread(pg_activity, "pg_sleep(60)", state="active")
 
     await eventually(gone, "its cancellation")
+    await eventually(lambda: not monitor_of(asyncio.get_running_loop())._under_way, "its end")
     assert borrowed() == {}
 
 
