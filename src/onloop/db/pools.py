@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -102,12 +103,17 @@ def drain_pools(loop: asyncio.AbstractEventLoop) -> None:
 
     What is not back within `DRAIN_S` seconds is logged, and closed when it comes.
     """
-    for pool in pools_of(loop):
-        if out := pool.drain(DRAIN_S):
-            logger.warning(
-                "The pool %r is closed while %d of its connections are in use.", pool.name, out
-            )
-    close_pools(loop)
+    deadline = time.monotonic() + DRAIN_S  # of all together
+    try:
+        for pool in pools_of(loop):
+            if out := pool.drain(max(deadline - time.monotonic(), 0.0)):
+                logger.warning(
+                    "The pool %r is closed while %d of its connections are in use.",
+                    pool.name,
+                    out,
+                )
+    finally:  # also where a server that gives up cancels the wait
+        close_pools(loop)
 
 
 @asynccontextmanager

@@ -19,7 +19,8 @@ class PoolOptions:
     while there are more than `min_size`.
 
     While the server cannot be reached, attempts to refill the pool go on in the background for
-    `reconnect_timeout`; then `reconnect_failed(pool)` is called, and only callers try again.
+    `reconnect_timeout`; then `reconnect_failed(pool)` is called, and only callers try again,
+    until one gets through.
 
     `check(connection)` is called before a connection that has been idle for over a second is
     lent; one for which it raises is replaced. `reset(connection)` is called before a connection
