@@ -35,6 +35,7 @@ _monotonic = time.monotonic
 # `server_check_delay`: what came back a moment ago has just worked), and has so long to answer.
 CHECK_AFTER_S = 1.0
 CHECK_S = 5.0
+LOOK_AGAIN_S = 1.0  # who waits does so: whoever would have told of a free slot may be cancelled
 
 
 class Pool(Generic[C]):
@@ -139,7 +140,7 @@ class Pool(Generic[C]):
         began = now = _monotonic()
         try:
             while not waiter.done and now < deadline:
-                until = deadline
+                until = min(deadline, now + LOOK_AGAIN_S)
                 if self._backoff.failures:  # a slot may be free that nobody was let into
                     until = min(deadline, max(self._backoff.retry_at, now + 0.01))
                 if waiter.wait(until - now) or until == deadline:
