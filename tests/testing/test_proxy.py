@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -198,6 +199,28 @@ def test_a_fault_on_the_way_up_is_armed_for_connections_to_come(fault_proxy, con
     with pytest.raises(psycopg.OperationalError):
         connect(sslmode="prefer", gssencmode="disable")
     assert trigger.fired
+
+
+def test_a_fault_that_is_called_off_while_its_piece_is_sent_does_not_fire(
+    fault_proxy, connect, forced_window
+):
+    connection = connect()
+    client = only_connection(fault_proxy)._client
+    fault_proxy.when("cut", direction="down", messages=1)
+    with (
+        ThreadPoolExecutor() as threads,
+        forced_window.at(
+            (fault_proxy._loop, "sock_sendall"), before=True, only=lambda to, _: to is client
+        ) as window,
+    ):
+        asking = threads.submit(answer, connection)
+        window.wait_reached()
+        fault_proxy.forward()
+        window.release()
+        try:
+            assert asking.result(30) == 42
+        finally:
+            fault_proxy.cut()  # so that the thread ends
 
 
 def test_messages_are_counted_through_any_chopping():

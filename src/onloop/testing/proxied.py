@@ -186,7 +186,7 @@ class ProxiedConnection:
             self.sent[direction] += len(piece)
             await self._loop.sock_sendall(sink, piece)
             data = data[len(piece) :]
-            if armed is not None:
+            if armed in self._armed:  # else `forward` has disarmed it meanwhile
                 self._armed.remove(armed)
                 if not armed.trigger.fired:
                     armed.trigger.fire(self)
