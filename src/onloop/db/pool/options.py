@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -43,6 +44,8 @@ class PoolOptions:
     def __post_init__(self) -> None:
         for field in fields(self):
             self._check(field.name, str(field.type), getattr(self, field.name))
+        if self.timeout > threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout must be a time that ends, not {self.timeout!r} s")
         if self.max_size < 1 or not 0 <= self.min_size <= self.max_size:
             raise ValueError(
                 f"a pool needs 0 <= min_size <= max_size and max_size >= 1, not "
