@@ -66,7 +66,7 @@ _ENDS: list[tuple[re.Pattern[str], Change]] = [
 def session_change(query: Any, params: Any) -> Change | None:
     """Tell what `query` leaves in its session; None for nothing, as nearly always.
 
-    Not seen: `set_config()` behind a column in the list of a SELECT of the ORM, and what
+    Not seen: `set_config()` and INTO TEMP in what begins as a statement of the ORM, and what
     functions of the database do inside.
     """
     if type(query) is str:
