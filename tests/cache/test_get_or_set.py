@@ -170,6 +170,23 @@ def settings_onloop():
         override.disable()
 
 
+async def test_who_computes_keeps_its_soft_time_limit_to_itself():
+    """That of a Celery task is a cancellation, and an `Exception` as well."""
+
+    class SoftLimit(Exception, asyncio.CancelledError):
+        pass
+
+    flights = Flights()
+    maker = Maker(SoftLimit())
+    leading = asyncio.create_task(flights.share("a", maker))
+    await in_time(until(lambda: maker.calls == 1))
+    following = asyncio.create_task(flights.share("a", answer))
+    await steps()
+    maker.go.set()
+    assert await in_time(following) == "answer"
+    assert leading.cancelled() or isinstance(leading.exception(), SoftLimit)
+
+
 async def test_a_closed_coroutine_hands_over():
     flights = Flights()
     never = asyncio.Event()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from django.db import connections
 
 from tests.database import TestDatabases
@@ -41,9 +44,44 @@ CODE = """
     print("well")
 """
 
+PLAIN = """
+    import os, warnings
+    from django.db import connection
 
-def test_a_forked_child_has_pools_of_its_own(database: TestDatabases) -> None:
+    # psycopg_pool has threads, and they make a fork dangerous: not for what is done here.
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    def ask():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            pid = cursor.fetchone()[0]
+        connection.close()  # back into the pool
+        return pid
+
+    before = ask()
+    child = os.fork()
+    if child == 0:
+        assert ask() != before, "the child used its parent's connection"
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ask() == before, "the parent has lost its connection"
+    connection.close_pool()
+    print("well")
+"""
+
+
+def given() -> dict[str, Any]:
     settings = connections.settings["default"]
     names = ("ENGINE", "NAME", "HOST", "PORT", "USER")
-    given = {name: str(settings[name]) for name in names if settings.get(name)}
-    assert project(CODE, databases={"default": given}) == "well"
+    return {name: str(settings[name]) for name in names if settings.get(name)}
+
+
+def test_a_forked_child_has_pools_of_its_own(database: TestDatabases) -> None:
+    assert project(CODE, databases={"default": given()}) == "well"
+
+
+@pytest.mark.only_on("postgresql")
+def test_a_forked_child_leaves_djangos_own_pool_to_its_parent(database: TestDatabases) -> None:
+    pool = {"min_size": 1, "max_size": 1}
+    databases = {"default": {**given(), "OPTIONS": {"pool": pool}}}
+    assert project(PLAIN, databases=databases) == "well"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
+import onloop
 from onloop.db import pools
+from onloop.db.scope import Scope
 from tests.project.library.models import Author
 
 from .eventually import eventually
@@ -34,6 +36,35 @@ def test_the_pool_of_a_loop_that_ended_is_closed(pg_activity: Callable[..., Any]
         return not left & (first | second)
 
     asyncio.run(eventually(gone))
+
+
+async def first_asked_by_a_thread() -> None:
+    """As that of a synchronous view, without a lifespan that has opened the pool before."""
+
+    def view(scope: Scope) -> None:
+        with scope.lend():
+            list(Author.objects.all())
+
+    async with onloop.scope() as scope:
+        await asyncio.to_thread(view, scope)
+
+
+async def first_asked_outside_a_bridge() -> None:
+    connections["default"].pool_stats()
+    await anames()
+
+
+@pytest.mark.parametrize("ask", [first_asked_by_a_thread, first_asked_outside_a_bridge])
+def test_whoever_asks_first_the_pool_is_closed_with_its_loop(
+    ask: Callable[[], Awaitable[None]],
+) -> None:
+    async def work() -> list[Any]:
+        await ask()
+        return pools.pools_of(asyncio.get_running_loop())
+
+    (pool,) = asyncio.run(work())
+    assert pool.closed
+    assert pool.stats()["pool_size"] == 0
 
 
 def test_the_pools_of_a_loop_that_was_never_shut_down_are_swept_up_by_the_next() -> None:

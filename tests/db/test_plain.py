@@ -163,6 +163,31 @@ class TestDjangosOwnPool:
         assert backend_pid(alias) > 0
         connections[alias].close()
 
+    @pytest.mark.parametrize(
+        "options", [{"min_size": 0}, {"min_size": 0, "max_size": None}, {"max_size": 1}]
+    )
+    def test_sizes_that_the_loops_pool_takes_are_taken(
+        self, extra_alias: Callable[..., str], options: dict[str, Any]
+    ) -> None:
+        alias = extra_alias("pooled", OPTIONS={"pool": options})
+        assert backend_pid(alias) > 0
+        connections[alias].close()
+
+    def test_a_check_of_the_settings_is_called(self, extra_alias: Callable[..., str]) -> None:
+        checked: list[int] = []
+
+        def check(connection: Any) -> None:
+            connection.execute("")
+            checked.append(connection.info.backend_pid)
+
+        pool = {"min_size": 0, "max_size": 1, "check": check}
+        alias = extra_alias("pooled", OPTIONS={"pool": pool})
+        pid = backend_pid(alias)
+        connections[alias].close()
+        assert backend_pid(alias) == pid
+        connections[alias].close()
+        assert set(checked) == {pid}
+
     def test_a_joined_task_works_on_a_connection_of_it(
         self, extra_alias: Callable[..., str]
     ) -> None:

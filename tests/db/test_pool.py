@@ -176,6 +176,21 @@ async def test_a_connection_older_than_max_lifetime_is_replaced() -> None:
     assert connection.closed
 
 
+async def test_who_waits_is_not_handed_one_that_is_too_old() -> None:
+    """Where somebody always waits, nothing would ever lie in the pool and be looked at."""
+    pooled = Pooled(max_size=1)
+    borrowed = await pooled.aget()
+    waiter = pooled.waiter()
+    await until_waiting(pooled, 1)
+    pooled.pool.outdate()
+    pooled.put(borrowed)
+    found = await waiter
+    assert found is not borrowed
+    assert borrowed.closed
+    pooled.put(found)
+    pooled.assert_whole()
+
+
 async def test_connections_idle_for_too_long_go_down_to_min_size() -> None:
     pooled = Pooled(min_size=1, max_idle=0)
     borrowed = [await pooled.aget() for _ in range(4)]

@@ -145,6 +145,32 @@ async def test_who_waits_for_one_that_is_out_is_let_to_open_when_the_server_is_b
     pooled.assert_whole()
 
 
+async def test_who_waits_is_let_to_open_though_the_one_that_failed_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A caller that waits since before the failure knows of no interval to look after."""
+    monkeypatch.setattr("onloop.db.pool.pool.LOOK_AGAIN_S", 0.01)
+    pooled = Pooled(max_size=2, timeout=60)
+    borrowed = await pooled.aget()
+    opening = asyncio.Event()
+
+    def open_slowly() -> Connection:
+        bridge.await_(opening.wait())
+        raise DatabaseUnavailable("nobody there")
+
+    first = asyncio.create_task(bridge.run(pooled.pool.get, open_slowly))
+    await asyncio.sleep(0)
+    waiter = pooled.waiter()
+    await until_waiting(pooled, 1)
+    opening.set()
+    await until_waiting(pooled, 2)  # for the one that is out
+    first.cancel()
+    async with asyncio.timeout(30):
+        pooled.put(await waiter)
+    pooled.put(borrowed)
+    pooled.assert_whole()
+
+
 async def test_who_waits_for_one_that_is_out_hears_when_it_does_not_come_back() -> None:
     pooled = Pooled(max_size=5)
     borrowed = await pooled.aget()

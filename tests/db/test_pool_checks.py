@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from onloop import bridge
@@ -68,6 +70,25 @@ async def test_a_suspect_is_asked_in_the_users_way() -> None:
     assert asked == [only]
     assert pooled.driver.checked == []
     pooled.put(only)
+
+
+class SoftLimit(Exception, asyncio.CancelledError):
+    """An interruption that is an `Exception` too, as the soft time limit of a Celery task."""
+
+
+@pytest.mark.parametrize("interruption", [asyncio.CancelledError, SoftLimit])
+async def test_who_is_interrupted_in_a_check_hears_of_it(
+    interruption: type[BaseException],
+) -> None:
+    def check(connection: Connection) -> None:
+        raise interruption
+
+    pooled = Pooled(max_size=3, check=check)
+    (only,) = await idle(pooled, 1)
+    with pytest.raises(interruption):
+        await pooled.aget()
+    assert only.closed
+    pooled.assert_whole()
 
 
 async def test_checks_get_what_is_left_of_the_callers_time() -> None:

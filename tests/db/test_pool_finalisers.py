@@ -137,6 +137,7 @@ async def test_a_connection_of_nobodys_is_closed() -> None:
     [
         ({"check": "yes"}, "check must be a function"),
         ({"reset": 1}, "reset must be a function"),
+        ({"timeout": float("inf")}, "timeout must be a time that ends"),
         ({"reconnect_failed": 1}, "reconnect_failed must be a function"),
         ({"name": 7}, "name must be a text"),
         ({"max_idle": float("nan")}, "max_idle must not be negative"),

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import transaction
 
-import onloop
 from onloop import bridge
-from onloop.db import pools
 from onloop.db.errors import DatabaseUnavailable
 from onloop.db.pool.upkeep import Upkeep
 from tests.database import TestDatabases
@@ -123,6 +121,24 @@ async def test_who_gives_up_says_so_and_callers_go_on_trying(
         return True
 
     await eventually(served)
+
+
+async def test_who_has_given_up_tries_again_once_a_caller_got_through(
+    kept: Callable[..., Pooled],
+) -> None:
+    told: list[Any] = []
+    pooled = kept(min_size=2, reconnect_timeout=0.0, reconnect_failed=told.append)
+    pooled.driver.fail = True
+    await eventually(lambda: told)
+    attempts = pooled.driver.attempts
+    await asyncio.sleep(0.3)  # several looks later
+    assert (pooled.driver.attempts, len(told)) == (attempts, 1)
+    pooled.driver.fail = False
+    await asyncio.sleep(0.3)
+    assert pooled.driver.attempts == attempts
+    pooled.put(await pooled.aget())
+    await eventually(lambda: sizes(pooled) == (2, 2))
+    assert len(told) == 1
 
 
 async def test_a_pool_that_is_closed_is_left_alone(kept: Callable[..., Pooled]) -> None:
@@ -315,47 +331,3 @@ async def test_reset_is_called_before_a_connection_is_lent_again(
     assert await afetch("SHOW application_name", alias=alias) == "reset"
     assert await abackend_pid(alias) == pid
     await eventually(lambda: all_back(alias))
-
-
-# --- shutdown ---------------------------------------------------------------------------------
-
-
-@real
-async def test_a_drained_pool_waits_for_connections_that_are_out() -> None:
-    loop = asyncio.get_running_loop()
-    inside, go_on = asyncio.Event(), asyncio.Event()
-
-    async def work() -> None:
-        async with onloop.scope(), transaction.atomic():
-            await Author.objects.acreate(name="Ann")
-            inside.set()
-            await go_on.wait()
-            await Author.objects.acreate(name="Bob")
-
-    task = asyncio.create_task(work())
-    await inside.wait()
-    (pool,) = pools.pools_of(loop)
-    draining = asyncio.create_task(bridge.run(pools.drain_pools, loop))
-    await asyncio.sleep(0)
-    assert not pool.closed
-    go_on.set()
-    await draining
-    await task
-    assert pool.closed
-    assert pool.stats()["pool_size"] == 0
-    assert await anames() == ["Ann", "Bob"]
-
-
-@real
-async def test_a_shutdown_does_not_wait_for_ever_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(pools, "DRAIN_S", 0.02)
-    loop = asyncio.get_running_loop()
-    await bridge.run(connection.ensure_connection)
-    (pool,) = pools.pools_of(loop)
-    with caplog.at_level(logging.WARNING, "onloop.db"):
-        await bridge.run(pools.drain_pools, loop)
-    assert "closed while 1 of its connections are in use" in caplog.text
-    await bridge.run(connections["default"].close)
-    assert pool.stats()["pool_size"] == 0

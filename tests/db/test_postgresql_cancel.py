@@ -125,7 +125,7 @@ async def test_a_drain_that_does_not_end_costs_the_connection(
     task = await running()
     (backend,) = gate.waiting()
     for proxied in list(proxy.connections):
-        proxied.hold("down")  # the request to cancel comes over another connection
+        proxied.black_hole("down")  # the request to cancel comes over another connection
     await cancel(task)
     assert gate.waiting() == []  # it arrived
     await replaced(proxy, gate, backend.pid)
@@ -173,7 +173,7 @@ async def test_a_second_cancel_during_the_drain_ends_it_at_once(
     task = await running()
     (backend,) = gate.waiting()
     for proxied in list(proxy.connections):
-        proxied.hold("down")
+        proxied.black_hole("down")
     task.cancel()
     await eventually(lambda: gate.waiting() == [], "the end of the query")
     await cancel(task)

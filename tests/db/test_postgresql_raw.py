@@ -47,6 +47,9 @@ def look(connection: LoopConnection) -> dict[str, Any]:
         "deferrable": connection.deferrable,
         "prepare_threshold": connection.prepare_threshold,
         "row_factory": connection.row_factory,
+        "cursor_factory": connection.cursor_factory,
+        "server_cursor_factory": connection.server_cursor_factory,
+        "prepared_max": connection.prepared_max,
         "notice_handlers": list(connection._notice_handlers),
         "notify_handlers": list(connection._notify_handlers),
         "begins": connection._get_tx_start_command(),
@@ -77,6 +80,18 @@ def spoil_prepare_threshold(raw: LoopConnection) -> None:
 
 def spoil_row_factory(raw: LoopConnection) -> None:
     raw.row_factory = dict_row
+
+
+def spoil_cursor_factory(raw: LoopConnection) -> None:
+    raw.cursor_factory = psycopg.ClientCursor
+
+
+def spoil_server_cursor_factory(raw: LoopConnection) -> None:
+    raw.server_cursor_factory = psycopg.RawServerCursor
+
+
+def spoil_prepared_max(raw: LoopConnection) -> None:
+    raw.prepared_max = 7
 
 
 def spoil_notice_handlers(raw: LoopConnection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,20 @@ from onloop.db.backends import sessionstate
 from onloop.db.errors import SessionStateLost
 
 from .helpers import afetch, assert_all_back, fetch
+from .sqlite import NUMBERS, Probe, inline_ms
 
 pytestmark = [pytest.mark.usefixtures("db_clean"), pytest.mark.only_on("sqlite")]
 
+COUNT = f"{NUMBERS} SELECT count(probe(n)) FROM numbers"
 LEAVES = {
     "pragma": "PRAGMA cache_size = 7",
     "pragma with brackets": "pragma main.cache_size(7)",
     "foreign keys off": "PRAGMA foreign_keys = OFF",
     "temporary table": "CREATE TEMP TABLE scratch (a)",
     "temporary view": "CREATE TEMPORARY VIEW scratch AS SELECT 1",
+    "table of temp": "CREATE TABLE IF NOT EXISTS temp.scratch (a)",
+    "quoted table of temp": 'CREATE TABLE "temp"."scratch" (a)',
+    "quoted pragma": 'PRAGMA "cache_size" = 7',
     "attached database": "ATTACH ':memory:' AS other",
 }
 LEAVES_NOTHING = {
@@ -80,6 +86,42 @@ async def test_what_leaves_nothing_costs_no_connection(statement: str) -> None:
     await afetch(statement)
     assert await aphysical() is before
     await assert_all_back()
+
+
+async def test_a_script_is_looked_at() -> None:
+    def work() -> None:
+        with connection.cursor() as cursor:
+            cursor.executescript("SELECT 1; CREATE TEMP TABLE scratch (a)")
+
+    before = await aphysical()
+    with pytest.raises(SessionStateLost, match="is lost"):
+        await bridge.run(work)
+    assert await aphysical() is not before
+    await assert_all_back()
+
+
+async def test_a_script_waits_until_the_worker_is_done_with_the_connection(
+    probe: Probe,
+) -> None:
+    """Both would wait for each other: for SQLite's mutex, and for the interpreter's lock."""
+    done: list[str] = []
+
+    async def slow() -> None:
+        assert await afetch(COUNT) == 5000
+        done.append("count")
+
+    def script() -> None:
+        with connection.cursor() as cursor:
+            cursor.executescript("SELECT 1; SELECT 2")
+        done.append("script")
+
+    async with inline_ms(0), transaction.atomic():
+        slow_one = asyncio.create_task(slow())
+        await asyncio.sleep(0)
+        assert await bridge.run(lambda: connection.connection.job is not None)
+        await bridge.run(script)
+        await slow_one
+    assert done == ["count", "script"]
 
 
 async def test_a_temporary_table_lives_as_long_as_the_cursor_that_made_it() -> None:

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 import onloop
 from onloop import bridge
+from onloop.testing import ForcedWindow
 from tests.database import TestDatabases
 from tests.project.library.models import Author
 
@@ -77,6 +78,37 @@ async def test_a_transaction_that_waits_too_long_for_its_place_is_told_so(
         await Author.objects.using(alias).acreate(name="Ann")
     assert await anames() == ["Ann"]
     await assert_all_back(alias)
+
+
+async def test_what_a_transaction_has_waited_for_its_place_is_a_part_of_its_time(
+    extra_alias: Callable[..., str], forced_window: ForcedWindow
+) -> None:
+    """Else it would wait as long once more, for another process."""
+    alias = extra_alias("patient", OPTIONS={"timeout": 60})
+    given: list[float] = []
+
+    def note(cursor: Any, sql: str, params: Any = None) -> None:
+        if sql.startswith("BEGIN"):
+            given.append(cursor.connection.busy_s)
+
+    async def wait() -> float | None:
+        async with transaction.atomic(using=alias):
+            busy_s: float | None = connections[alias].connection.busy_s
+            return busy_s
+
+    async with forced_window.at(
+        "onloop.db.backends.sqlite3.cursor.LoopSQLiteCursor.execute", before=True, only=note
+    ):
+        async with transaction.atomic(using=alias):
+            async with onloop.scope():
+                waiting = asyncio.create_task(wait())
+            writers = connections[alias]._writers
+            while not writers._waiting:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+        assert await waiting == 60
+    assert len(given) == 2
+    assert given[1] < 59.96
 
 
 async def test_an_autocommit_write_waits_for_an_open_transaction_and_succeeds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 
 import pytest
 
@@ -85,6 +86,54 @@ def test_a_stream_that_does_not_end_holds_up_no_end(project, package):
         assert server.wait() == 0
         assert "its threads are left" not in server.log
         assert server.events == ([] if package == "daphne" else ["entered", "left"])
+
+
+UNDER_WAY = """
+from pathlib import Path
+
+from onloop.devserver import listener, servers
+
+servers.GRACE_S = listener.END_TIMEOUT_S = 600
+
+
+async def under_way(request):
+    print("under way now", flush=True)
+    while not Path("go").exists():
+        await asyncio.sleep(0.01)
+    return HttpResponse("whole answer")
+
+
+urlpatterns.append(path("under-way/", under_way))
+"""
+
+
+def refuses(server):
+    try:
+        socket.create_connection(("127.0.0.1", server.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_request_under_way_has_time_to_end(project, package):
+    with (project / "mysite" / "urls.py").open("a") as urls:
+        urls.write(UNDER_WAY)
+    with (
+        RunServer(project, "--noreload", HIDDEN=hiding_all_but(package)) as server,
+        server.client() as client,
+    ):
+        client.ask("/under-way/")
+        server.wait_for_log("under way now")
+        server.interrupt()
+        server.wait_for(lambda: refuses(server), "its end")
+        (project / "go").touch()
+        answer = b""
+        while not answer.endswith(b"whole answer") and (more := client.socket.recv(4096)):
+            answer += more
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"whole answer")
+        assert server.wait() == 0
 
 
 LEFT_SLOWLY = """

@@ -91,4 +91,5 @@ def test_the_figures_of_the_page():
     assert f"{threads.WORKERS['remote']} for other storages" in text
     assert f"after {threads.FINISH_S:.0f} seconds" in text
     assert f"up to {uploads.WRITE_SIZE // 1024} KiB" in text
+    assert f"written in threads, {uploads.WRITE_SIZE // 1024} KiB at a time" in text
     assert f"several, at most {ranges.MAX_RANGES}" in text

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import (
@@ -176,6 +177,30 @@ def test_the_times_of_a_file(runner, tmp_path):
             assert await aget("a") == getattr(storage.storage, f"get_{kind}_time")("a")
 
     runner.run(main())
+
+
+ASKS = {
+    "save": lambda storage, name: storage.asave(name, ContentFile(b"x")),
+    "open": AsyncStorage.aopen,
+    "size": AsyncStorage.asize,
+    "time": AsyncStorage.aget_modified_time,
+    "list": AsyncStorage.alistdir,
+    "delete": AsyncStorage.adelete,
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 300, "x/" * 3000, "a\0b", "\ud800", "../x"],
+    ids=["long name", "long path", "NUL", "half a character", "outside"],
+)
+def test_a_name_that_no_file_can_have_is_refused(runner, tmp_path, ask, name):
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(SuspiciousFileOperation):
+        runner.run(ask(AsyncStorage(FileSystemStorage(root)), name))
+    assert files_in(tmp_path) == {}
 
 
 def test_a_storage_of_the_settings_is_found_by_its_alias(runner, media):

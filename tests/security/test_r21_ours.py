@@ -275,11 +275,32 @@ def test_whatever_a_statement_is_it_can_be_looked_at(look):
 @pytest.mark.parametrize("look", [postgresql.session_change, sqlite.session_change])
 @pytest.mark.parametrize(
     "unit",
-    ["/* ", "'", "$a", "set_config(a, ", "SET x; ", "-- ", "INTO ", "DECLARE a ", "("],
+    [
+        "/* ",
+        "'",
+        "$a",
+        "set_config(a, ",
+        "SET x; ",
+        "-- ",
+        "INTO ",
+        "DECLARE a ",
+        "(",
+        '"',
+        '"a"',
+        "E'",
+        "E'\\",
+        "set_config(a, true) ",
+        "CREATE a ",
+    ],
 )
 def test_a_megabyte_of_a_statement_is_looked_at_at_once(look, unit):
     """With work that grows with the square of it, that would take hours."""
     look("x " + unit * (2**20 // len(unit)), None)
+
+
+def test_a_megabyte_of_calls_in_calls_is_looked_at_at_once():
+    depth = 2**20 // len("set_config(, true)")
+    postgresql.session_change("x " + "set_config(" * depth + ", true)" * depth, None)
 
 
 def test_a_megabyte_of_tags_is_looked_at_at_once():

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -200,6 +201,28 @@ def test_a_fault_on_the_way_up_is_armed_for_connections_to_come(fault_proxy, con
     assert trigger.fired
 
 
+def test_a_fault_that_is_called_off_while_its_piece_is_sent_does_not_fire(
+    fault_proxy, connect, forced_window
+):
+    connection = connect()
+    client = only_connection(fault_proxy)._client
+    fault_proxy.when("cut", direction="down", messages=1)
+    with (
+        ThreadPoolExecutor() as threads,
+        forced_window.at(
+            (fault_proxy._loop, "sock_sendall"), before=True, only=lambda to, _: to is client
+        ) as window,
+    ):
+        asking = threads.submit(answer, connection)
+        window.wait_reached()
+        fault_proxy.forward()
+        window.release()
+        try:
+            assert asking.result(30) == 42
+        finally:
+            fault_proxy.cut()  # so that the thread ends
+
+
 def test_messages_are_counted_through_any_chopping():
     from onloop.testing.protocol import Conversation, MessageCounter
 
@@ -212,6 +235,65 @@ def test_messages_are_counted_through_any_chopping():
         assert counter.count == 4, size
     counter = MessageCounter(Conversation(), "up")
     assert counter.feed(stream, stop_at=3) == len(stream) - 5
+
+
+# --- one connection ---------------------------------------------------------------------------
+
+
+def test_a_black_hole_of_one_connection_holds_up_no_other(fault_proxy, connect):
+    held, other = connect(), connect()
+    seen = fault_proxy.connections[0]
+    with ThreadPoolExecutor() as threads:
+        before = seen.messages["up"]
+        seen.black_hole("down")
+        asking = threads.submit(answer, held)
+        assert answer(other) == 42
+        while seen.messages["up"] == before:
+            time.sleep(0.001)
+        assert not asking.done()
+        seen.forward()
+        try:
+            assert asking.result(30) == 42
+        finally:
+            fault_proxy.cut()  # so that the thread ends
+
+
+@pytest.mark.parametrize("fault", ["cut", "reset"])
+def test_one_connection_is_closed_and_no_other(fault_proxy, connect, fault):
+    closed, other = connect(), connect()
+    getattr(fault_proxy.connections[0], fault)()
+    assert len(fault_proxy.connections) == 1
+    with pytest.raises(errors.OperationalError):
+        answer(closed)
+    assert answer(other) == 42
+
+
+def test_one_connection_is_half_open_and_no_other(fault_proxy, connect, database):
+    connect(application_name="half-open")
+    other = connect()
+    fault_proxy.connections[0].half_open()
+    deadline = time.monotonic() + 90
+    while database.activity(application_name="half-open"):
+        assert time.monotonic() < deadline, "the server does not know"
+    assert answer(other) == 42
+
+
+def test_one_connection_is_late_and_no_other(fault_proxy, connect):
+    connect(), connect()
+    fault_proxy.connections[0].delay(5, "down")
+    late = [connection.delay_s for connection in fault_proxy.connections]
+    assert late == [{"up": 0.0, "down": 0.005}, {"up": 0.0, "down": 0.0}]
+
+
+def test_a_connection_of_a_proxy_that_has_stopped_is_closed(postgres):
+    place = postgres.place
+    with (
+        FaultProxy(place.socket_dir, place.port) as proxy,
+        contextlib.closing(psycopg.connect(**proxy.parameters(**place.parameters()))),
+    ):
+        (seen,) = proxy.connections
+    seen.cut()
+    assert seen.closed
 
 
 # --- life -------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from onloop.bridge import interrupts
+
 T = TypeVar("T")
 
 
@@ -63,7 +65,8 @@ class Flights(Generic[T]):
             flight.landed = True
             return flight.result
         except Exception as exc:
-            flight.error = exc
+            if not interrupts(exc):  # a task's own soft time limit is nobody else's
+                flight.error = exc
             raise
         finally:
             del self._flights[key]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +17,7 @@ from onloop import bridge, metrics
 from onloop.db.pool import Pool
 from onloop.db.pool.upkeep import Upkeep
 from onloop.perloop import before_loop_ends
+from onloop.waiting import running_loop
 
 logger = logging.getLogger("onloop.db")
 
@@ -52,8 +55,8 @@ def pool_for(
             Upkeep(loop, mine[key], open_).start()
         pool = mine[key]
     _sweep()
-    if loop not in _closers and bridge.active():
-        _closers[loop] = before_loop_ends(functools.partial(_close_with_loop, loop))
+    if loop not in _closers:
+        _close_at_the_end_of(loop)
     return pool
 
 
@@ -102,12 +105,17 @@ def drain_pools(loop: asyncio.AbstractEventLoop) -> None:
 
     What is not back within `DRAIN_S` seconds is logged, and closed when it comes.
     """
-    for pool in pools_of(loop):
-        if out := pool.drain(DRAIN_S):
-            logger.warning(
-                "The pool %r is closed while %d of its connections are in use.", pool.name, out
-            )
-    close_pools(loop)
+    deadline = time.monotonic() + DRAIN_S  # of all together
+    try:
+        for pool in pools_of(loop):
+            if out := pool.drain(max(deadline - time.monotonic(), 0.0)):
+                logger.warning(
+                    "The pool %r is closed while %d of its connections are in use.",
+                    pool.name,
+                    out,
+                )
+    finally:  # also where a server that gives up cancels the wait
+        close_pools(loop)
 
 
 @asynccontextmanager
@@ -117,6 +125,19 @@ async def draining() -> AsyncIterator[None]:
         yield
     finally:
         await bridge.run(drain_pools, asyncio.get_running_loop())
+
+
+def _close_at_the_end_of(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the pools of `loop` closed with it; from any thread, as that of a sync view."""
+    if running_loop() is loop:
+        if loop not in _closers:
+            _closers[loop] = before_loop_ends(functools.partial(_close_with_loop, loop))
+        return
+    try:
+        # In a context of its own: that of the caller says which transaction it is in.
+        loop.call_soon_threadsafe(_close_at_the_end_of, loop, context=contextvars.Context())
+    except RuntimeError:
+        pass  # it is closed, and the pool is swept up
 
 
 async def _close_with_loop(loop: asyncio.AbstractEventLoop) -> None:

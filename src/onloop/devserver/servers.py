@@ -11,14 +11,17 @@ import asyncio
 import importlib
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from importlib.metadata import version
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from onloop.devserver.application import Application
 
 # Seconds that requests under way have when the server ends; then they are cancelled.
 GRACE_S = 1
+# Seconds between two looks at what others do not tell of.
+POLL_S = 0.1
 
 
 class Server(ABC):
@@ -82,7 +85,7 @@ class Daphne(Server):
         )
         from twisted.internet import reactor  # noqa: PLC0415 - daphne.server has chosen it
 
-        self._reactor = reactor
+        self._reactor: Any = reactor  # its types are those of zope.interface
         # Its own description of a socket's file descriptor is for IPv4 only, but without any
         # it makes no server.
         self._server = DaphneServer(application, endpoints=["-"], signal_handlers=False)
@@ -94,13 +97,26 @@ class Daphne(Server):
 
     def _adopt(self, listening: socket.socket) -> None:
         listening.setblocking(False)
-        self._reactor.adoptStreamPort(
+        self._port = self._reactor.adoptStreamPort(
             listening.fileno(), listening.family, self._server.http_factory
         )
         listening.close()  # the reactor has one of its own
 
     def stop(self) -> None:
-        self._reactor.callFromThread(self._server.stop)
+        self._reactor.callFromThread(self._finish)
+
+    def _finish(self) -> None:
+        self._port.stopListening()
+        self._wait(time.monotonic() + GRACE_S)
+
+    def _wait(self, until: float) -> None:
+        """Its own `stop` cancels requests at once: call it when they had their time."""
+        tasks = [each.get("application_instance") for each in self._server.connections.values()]
+        busy = any(task is not None and not task.done() for task in tasks)
+        if busy and time.monotonic() < until:
+            self._reactor.callLater(POLL_S, self._wait, until)
+        else:
+            self._reactor.callLater(POLL_S, self._server.stop)  # the last answer goes out
 
 
 class Hypercorn(Server):
@@ -134,7 +150,7 @@ class Hypercorn(Server):
 
     async def _wait(self) -> None:
         while not self._stopped.is_set():  # noqa: ASYNC110 - set in another thread
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(POLL_S)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -9,12 +9,13 @@ synchronous code, and that in threads of its own, keeps Django's behaviour.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,15 @@ def save_in_thread(storage: Any, call: Callable[[], Any], name: Any, content: An
     check_name(name, new=True)
     # What stood there before cannot be brought back, so the new content is better than none.
     undo = None if _overwrites(storage) else storage.delete
-    try:
+    with refusing(name):
         return in_thread(storage, call, content=content, undo=undo)
+
+
+@contextlib.contextmanager
+def refusing(name: Any) -> Iterator[None]:
+    """Raise `SuspiciousFileOperation` for a name that is longer than the file system's."""
+    try:
+        yield
     except OSError as exc:
         if exc.errno != errno.ENAMETOOLONG:
             raise

@@ -12,7 +12,7 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 
 from onloop import bridge
 from onloop.adapters import async_to_sync
-from onloop.files.filesystem import check_name, save_in_thread
+from onloop.files.filesystem import check_name, refusing, save_in_thread
 from onloop.files.hop import Native, in_thread
 
 T = TypeVar("T")
@@ -85,9 +85,11 @@ class AsyncStorage:
     async def _call(
         self, name: Any, call: Callable[[], T], undo: Callable[[T], object] | None = None
     ) -> T:
-        if isinstance(self.storage, FileSystemStorage):
-            check_name(name)
-        return await bridge.run(in_thread, self.storage, call, undo=undo)
+        if not isinstance(self.storage, FileSystemStorage):
+            return await bridge.run(in_thread, self.storage, call, undo=undo)
+        check_name(name)
+        with refusing(name):
+            return await bridge.run(in_thread, self.storage, call, undo=undo)
 
 
 class NativeAsyncStorage(Native, Storage):

@@ -1,19 +1,30 @@
-"""One connection through the fault proxy; everything here runs in the proxy's thread."""
+"""One connection through the fault proxy.
+
+Everything here runs in the proxy's thread; its faults may be asked for from any other, and are
+in force when they return.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Concatenate, Literal, ParamSpec
 
 from onloop.testing.protocol import Conversation, Direction, MessageCounter
+from onloop.waiting import running_loop
+
+P = ParamSpec("P")
 
 Action = Literal["cut", "reset", "half_open", "black_hole"]
+Which = Literal["up", "down", "both"]
 
+# Seconds that the proxy's thread has to do what it is asked for.
+ANSWER_S = 10.0
 _PIECE = 64 * 1024
 # Closing sends RST in place of FIN.
 _LINGER_0 = struct.pack("ii", 1, 0)
@@ -52,6 +63,28 @@ class _Armed:
     trigger: Trigger
     at_message: int | None
     at_byte: int | None
+
+
+def directions(which: Which) -> tuple[Direction, ...]:
+    return ("up", "down") if which == "both" else (which,)
+
+
+def _in_the_proxys_thread(
+    fault: Callable[Concatenate[ProxiedConnection, P], None],
+) -> Callable[Concatenate[ProxiedConnection, P], None]:
+    @functools.wraps(fault)
+    def call(self: ProxiedConnection, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        loop: Any = self._loop
+        if running_loop() is loop:
+            fault(self, *args, **kwargs)
+        elif not loop.is_closed():  # else the connection is closed too
+
+            async def doing() -> None:
+                fault(self, *args, **kwargs)
+
+            asyncio.run_coroutine_threadsafe(doing(), loop).result(ANSWER_S)
+
+    return call
 
 
 class ProxiedConnection:
@@ -101,22 +134,27 @@ class ProxiedConnection:
     # --- faults -----------------------------------------------------------------------------
 
     def do(self, action: Action) -> None:
-        if action == "black_hole":
-            self.hold("up")
-            self.hold("down")
-        else:
-            getattr(self, action)()
+        getattr(self, action)()
 
-    def hold(self, direction: Direction) -> None:
+    @_in_the_proxys_thread
+    def delay(self, ms: float, which: Which = "both") -> None:
+        for direction in directions(which):
+            self.delay_s[direction] = ms / 1000
+
+    @_in_the_proxys_thread
+    def black_hole(self, which: Which = "both") -> None:
         """Forward nothing more this way. What comes is kept, as TCP would send it again."""
-        self._gates[direction].clear()
+        for direction in directions(which):
+            self._gates[direction].clear()
 
+    @_in_the_proxys_thread
     def forward(self) -> None:
         self.delay_s.update({"up": 0.0, "down": 0.0})
         self._armed.clear()
         for gate in self._gates.values():
             gate.set()
 
+    @_in_the_proxys_thread
     def cut(self) -> None:
         if self.closed:
             return
@@ -127,12 +165,14 @@ class ProxiedConnection:
         self._close(self._server)
         self._on_end(self)
 
+    @_in_the_proxys_thread
     def reset(self) -> None:
         for end in (self._client, self._server):
             if end.fileno() != -1 and end.family != socket.AF_UNIX:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
         self.cut()
 
+    @_in_the_proxys_thread
     def half_open(self) -> None:
         """Drop the server's side. The client is told nothing, and what it says goes nowhere."""
         if self.closed or self.server_dropped:
@@ -186,7 +226,7 @@ class ProxiedConnection:
             self.sent[direction] += len(piece)
             await self._loop.sock_sendall(sink, piece)
             data = data[len(piece) :]
-            if armed is not None:
+            if armed in self._armed:  # else `forward` has disarmed it meanwhile
                 self._armed.remove(armed)
                 if not armed.trigger.fired:
                     armed.trigger.fire(self)

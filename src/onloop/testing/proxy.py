@@ -15,15 +15,19 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from onloop.testing.protocol import Direction
-from onloop.testing.proxied import Action, ProxiedConnection, Trigger
-
-Which = Literal["up", "down", "both"]
+from onloop.testing.proxied import (
+    ANSWER_S,
+    Action,
+    ProxiedConnection,
+    Trigger,
+    Which,
+    directions,
+)
 
 HOST = "127.0.0.1"
-_ANSWER_S = 10.0
 _running: weakref.WeakSet[FaultProxy] = weakref.WeakSet()
 # Aliases of Django that go through a proxy now, and the place that they went to before.
 _redirected: dict[str, dict[str, Any]] = {}
@@ -84,7 +88,7 @@ class FaultProxy:
             return
         self._ask(self._shut_down())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        thread.join(_ANSWER_S)
+        thread.join(ANSWER_S)
         self._loop.close()
         _running.discard(self)
 
@@ -245,7 +249,7 @@ class FaultProxy:
         for trigger in self._triggers:
             connection.arm(trigger)
         for direction in self._held_up:
-            connection.hold(direction)
+            connection.black_hole(direction)
         self.connections.append(connection)
         connection.start()
 
@@ -262,16 +266,14 @@ class FaultProxy:
         self._listen()
 
     def _set_delay(self, delay_s: float, which: Which) -> None:
-        for direction in _directions(which):
+        for direction in directions(which):
             self._delay_s[direction] = delay_s
             for connection in self.connections:
                 connection.delay_s[direction] = delay_s
 
     def _set_black_hole(self, which: Which) -> None:
-        for direction in _directions(which):
-            self._held_up.add(direction)
-            for connection in self.connections:
-                connection.hold(direction)
+        self._held_up.update(directions(which))
+        self._each(lambda connection: connection.black_hole(which))
 
     def _each(self, fault: Callable[[ProxiedConnection], object]) -> None:
         for connection in list(self.connections):
@@ -297,8 +299,4 @@ class FaultProxy:
         if not self._loop.is_running() and self._thread is None and self._loop.is_closed():
             coro.close()
             raise RuntimeError("The proxy has been stopped.")
-        asyncio.run_coroutine_threadsafe(coro, self._loop).result(_ANSWER_S)
-
-
-def _directions(which: Which) -> tuple[Direction, ...]:
-    return ("up", "down") if which == "both" else (which,)
+        asyncio.run_coroutine_threadsafe(coro, self._loop).result(ANSWER_S)

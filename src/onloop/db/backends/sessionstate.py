@@ -25,15 +25,18 @@ _LOGGED_TEXTS = 1000
 _SHOWN_CHARACTERS = 200
 _logged: set[str] = set()
 
-# Literals, comments and bodies of functions: nothing in them is a statement of this session.
-# One that does not end goes on to the end, as for the server; to look for the end of each anew
-# would take a time that grows with the square of the text.
+# Literals, names, comments and bodies of functions: nothing in them is a statement of this
+# session. One that does not end goes on to the end, as for the server; to look for the end of
+# each anew would take a time that grows with the square of the text.
 _NOISE = re.compile(
     r"""
-      '(?:[^']|'')*(?:'|\Z)
+      "(?P<name>\w+)"
+    | "(?:[^"]|"")*(?:"|\Z)
+    | (?<![\w$])[eE]'(?:[^'\\]|''|\\(?:.|\Z))*(?:'|\Z)
+    | '(?:[^']|'')*(?:'|\Z)
     | --[^\n]*
     | /\*.*?(?:\*/|\Z)
-    | (?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?(?:\$\1\$|\Z)
+    | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)
     """,
     re.DOTALL | re.VERBOSE,
 )
@@ -88,10 +91,15 @@ def look_at(sql: str, params: Any, look: Look) -> Change | None:
 
 
 def _statements(sql: str) -> Iterator[str]:
-    for part in _NOISE.sub("''", sql).split(";"):
+    for part in _NOISE.sub(_quiet, sql).split(";"):
         # Without what stood in front of it: comments are `''` now.
         if statement := part.strip().lstrip("' (\t\r\n"):
             yield statement
+
+
+def _quiet(noise: re.Match[str]) -> str:
+    # `"pg_temp"."x"`, and `callproc()` with its `"pg_advisory_lock"(1)`, are as without quotes.
+    return noise["name"] or "''"
 
 
 class Leftovers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -19,7 +20,8 @@ class PoolOptions:
     while there are more than `min_size`.
 
     While the server cannot be reached, attempts to refill the pool go on in the background for
-    `reconnect_timeout`; then `reconnect_failed(pool)` is called, and only callers try again.
+    `reconnect_timeout`; then `reconnect_failed(pool)` is called, and only callers try again,
+    until one gets through.
 
     `check(connection)` is called before a connection that has been idle for over a second is
     lent; one for which it raises is replaced. `reset(connection)` is called before a connection
@@ -42,6 +44,8 @@ class PoolOptions:
     def __post_init__(self) -> None:
         for field in fields(self):
             self._check(field.name, str(field.type), getattr(self, field.name))
+        if self.timeout > threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout must be a time that ends, not {self.timeout!r} s")
         if self.max_size < 1 or not 0 <= self.min_size <= self.max_size:
             raise ValueError(
                 f"a pool needs 0 <= min_size <= max_size and max_size >= 1, not "

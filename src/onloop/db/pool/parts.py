@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from onloop.bridge import interrupts
+
 if TYPE_CHECKING:
     from onloop.db.pool.pool import Pool
 
@@ -95,13 +97,13 @@ def passes(
         pool.driver.prepare(connection, timeout_s)
         check(connection)
         return True
-    except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, another one is tried
+    except BaseException as exc:
+        if interrupts(exc):
+            pool.discard(connection)  # cancelled in the middle of a round trip
+            raise
         if isinstance(exc, TimeoutError):
             pool.outdate()  # to ask each of the others would take as long
-        return False
-    except BaseException:
-        pool.discard(connection)  # cancelled in the middle of a round trip
-        raise
+        return False  # whatever is wrong with it, another one is tried
 
 
 def explain(pool: Pool[Any], what: str) -> str:

@@ -1,9 +1,8 @@
 """A pool of connections for one event loop and one alias.
 
 Everything that can be cancelled happens in `get`; `put` is synchronous, so nothing needs
-shielding. A waiter that is cancelled after a connection was handed to it puts it back. Option
-names and defaults follow psycopg_pool. Callers that need a new connection open it themselves,
-in their own bridge or thread; the pool only counts.
+shielding. A waiter that is cancelled after a connection was handed to it puts it back. Callers
+that need a new connection open it themselves, in their own bridge or thread.
 
 A cursor that the garbage collector finds gives its connection back from a finaliser, which may
 run in the middle of any line here. So neither `put` nor `discard` ever waits for a lock: they
@@ -35,6 +34,7 @@ _monotonic = time.monotonic
 # `server_check_delay`: what came back a moment ago has just worked), and has so long to answer.
 CHECK_AFTER_S = 1.0
 CHECK_S = 5.0
+LOOK_AGAIN_S = 1.0  # who waits does so: whoever would have told of a free slot may be cancelled
 
 
 class Pool(Generic[C]):
@@ -139,7 +139,7 @@ class Pool(Generic[C]):
         began = now = _monotonic()
         try:
             while not waiter.done and now < deadline:
-                until = deadline
+                until = min(deadline, now + LOOK_AGAIN_S)
                 if self._backoff.failures:  # a slot may be free that nobody was let into
                     until = min(deadline, max(self._backoff.retry_at, now + 0.01))
                 if waiter.wait(until - now) or until == deadline:
@@ -174,8 +174,9 @@ class Pool(Generic[C]):
             return  # it was given back twice
         now = _monotonic()
         self._stats.usage_s += now - entry.since
-        if self.closed or (self._size > self.options.max_size and not self._waiting):
-            self.discard(connection)
+        surplus = self._size > self.options.max_size
+        if self.closed or (now >= entry.expires_at if self._waiting else surplus):
+            self.discard(connection)  # who waits would get an old one without a look at it
         elif self.driver.is_clean(connection):
             entry.since = now
             entry.suspect = False  # it has just worked

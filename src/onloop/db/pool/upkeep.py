@@ -67,9 +67,13 @@ class Upkeep:
     def _look(self) -> None:
         self._schedule()
         self._pool.prune()
-        if self._pool.is_short and self._refilling is None:
+        if self._is_to_refill() and self._refilling is None:
             self._refilling = self._task(self._refill(), "refill")
             self._refilling.add_done_callback(self._refilled)
+
+    def _is_to_refill(self) -> bool:
+        # Who has given up waits for a caller that gets through.
+        return self._pool.is_short and not (self._given_up and self._pool.retry_at)
 
     def _task(self, coro: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         # Not through the loop's task factory: it would belong to the scope of whoever asks.

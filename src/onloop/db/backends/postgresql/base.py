@@ -23,6 +23,7 @@ from onloop.db.backends.postgresql.connection import LoopConnection
 from onloop.db.backends.postgresql.creation import DatabaseCreation
 from onloop.db.backends.postgresql.lost import LostConnections
 from onloop.db.backends.postgresql.opening import LoopDatabase
+from onloop.db.pool import PoolOptions
 from onloop.db.turn import Turn
 from onloop.waiting import running_loop
 
@@ -101,11 +102,18 @@ class PostgreSQLMixin(ScopedWrapper):
         if isinstance(plain.get("max_size"), int):
             # psycopg_pool's default would refuse a pool that is fine on the loop.
             plain.setdefault("min_size", min(4, plain["max_size"]))
+        elif plain.get("min_size") == 0 and plain.get("max_size") is None:
+            plain["max_size"] = 1 if "max_size" in plain else PoolOptions.max_size
+        # Django 5.2 gives the pool a `check` of its own besides, which would be one too many.
+        check = plain.pop("check", None)
         self.settings_dict = {**original, "OPTIONS": {**original["OPTIONS"], "pool": plain}}
         try:
-            return super().pool  # type: ignore[misc]
+            pool: Any = super().pool  # type: ignore[misc]
         finally:
             self.settings_dict = original
+        if check is not None:
+            pool._check = check  # before it is opened
+        return pool
 
     def close_pool(self) -> None:
         super().close_pool()
@@ -173,6 +181,18 @@ class PostgreSQLMixin(ScopedWrapper):
 
 class DatabaseWrapper(PostgreSQLMixin, base.DatabaseWrapper):
     """Django's PostgreSQL wrapper, waiting on the loop."""
+
+
+def _forget_plain_pools() -> None:
+    """In a forked child: Django's own pools are of its parent, whose threads it lacks."""
+    kept: Any = base.DatabaseWrapper
+    _inherited.append(dict(kept._connection_pools))
+    kept._connection_pools.clear()
+
+
+# What a fork took over; kept, because a finaliser would speak to the parent's servers.
+_inherited: list[Any] = []
+os.register_at_fork(after_in_child=_forget_plain_pools)
 
 
 class WatchedPsycopgCursor(WatchedCursor, BeginningCursor):

@@ -21,7 +21,10 @@ class AsOpened:
     read_only: bool | None
     deferrable: bool | None
     row_factory: Any
+    cursor_factory: Any
+    server_cursor_factory: Any
     prepare_threshold: int | None
+    prepared_max: int
     notice_handlers: list[Any]
     notify_handlers: list[Any]
     adapters: AdaptersMap
@@ -37,7 +40,10 @@ class AsOpened:
             connection._read_only,
             connection._deferrable,
             connection.row_factory,
+            connection.cursor_factory,
+            connection.server_cursor_factory,
             connection.prepare_threshold,
+            connection._prepared.prepared_max,
             list(connection._notice_handlers),
             list(connection._notify_handlers),
             adapters,
@@ -58,7 +64,10 @@ class AsOpened:
             connection._deferrable = self.deferrable
             connection._begin_statement = b""
         connection.row_factory = self.row_factory
+        connection.cursor_factory = self.cursor_factory
+        connection.server_cursor_factory = self.server_cursor_factory
         connection._prepared.prepare_threshold = self.prepare_threshold
+        connection._prepared.prepared_max = self.prepared_max
         if connection._notice_handlers != self.notice_handlers:
             connection._notice_handlers[:] = self.notice_handlers
         if connection._notify_handlers != self.notify_handlers:

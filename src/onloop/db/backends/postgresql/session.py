@@ -18,18 +18,25 @@ from onloop.db.backends.sessionstate import EVERYTHING, Change, look_at
 # Where functions are called rather than defined.
 _CALLS = re.compile(r"(?!CREATE\b|ALTER\b|COMMENT\b)", re.IGNORECASE)
 _LOCKS = re.compile(r"\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(", re.IGNORECASE)
-_SET_CONFIG = re.compile(
-    r"\bset_config\s*\((?:[^()]|\([^()]*\))*?,\s*(?P<local>true|%s|%\(\w+\)s|[^(),]*)\s*\)",
+_SET_CONFIG = re.compile(r"\bset_config\s*\(", re.IGNORECASE)
+_TOKENS = re.compile(rf"{_SET_CONFIG.pattern}|[(),]", re.IGNORECASE)
+_INTO_TEMP = re.compile(
+    r"(?<!INSERT\s)(?<!MERGE\s)\bINTO\s+"
+    r"(?:(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b|(?:TABLE\s+)?pg_temp\s*\.)",
     re.IGNORECASE,
 )
-_INTO_TEMP = re.compile(r"\bINTO\s+(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\b", re.IGNORECASE)
 _DROPPED_AT_COMMIT = re.compile(r"\bON\s+COMMIT\s+DROP\b", re.IGNORECASE)
 
 _LEAVES = re.compile(
     r"""
       (?P<setting> SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b) | LOAD\s )
     | (?P<listener> LISTEN\s )
-    | (?P<temporary> CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\s )
+    | (?P<temporary>
+        CREATE\s+(?:OR\s+REPLACE\s+)?(?:
+            (?:(?:LOCAL|GLOBAL)\s+)?TEMP(?:ORARY)?\s
+          | (?:TABLE|VIEW|SEQUENCE)\s+(?:IF\s+NOT\s+EXISTS\s+)?pg_temp\s*\.
+        )
+      )
     | (?P<prepared> PREPARE\s+(?!TRANSACTION\b) )
     | (?P<cursor> DECLARE\s.*?\sWITH\s+HOLD\s )
     """,
@@ -59,7 +66,7 @@ _ENDS: list[tuple[re.Pattern[str], Change]] = [
 def session_change(query: Any, params: Any) -> Change | None:
     """Tell what `query` leaves in its session; None for nothing, as nearly always.
 
-    Not seen: `set_config()` behind a column in the list of a SELECT of the ORM, and what
+    Not seen: `set_config()` and INTO TEMP in what begins as a statement of the ORM, and what
     functions of the database do inside.
     """
     if type(query) is str:
@@ -105,14 +112,30 @@ def _look(statement: str, text: str, params: Any) -> Change | None:
     left = set()
     if _LOCKS.search(called):
         left.add("advisory lock")
-    if any(not _is_local(found["local"], params) for found in _SET_CONFIG.finditer(called)):
+    if _SET_CONFIG.search(called) and _sets_for_session(called, params):
         left.add("setting")
     if _INTO_TEMP.search(statement):
         left.add("temporary table")
     return Change(left=frozenset(left)) if left else None
 
 
+def _sets_for_session(text: str, params: Any) -> bool:
+    """Tell whether a call of `set_config()` has another last argument than true, or no end."""
+    open_: list[tuple[bool, int]] = []  # brackets: of such a call; where its last argument is
+    for token in _TOKENS.finditer(text):
+        if token[0].endswith("("):
+            open_.append((token[0] != "(", token.end()))
+        elif open_:
+            ours, begin = open_.pop()
+            if token[0] == ",":
+                open_.append((ours, token.end()))
+            elif ours and not _is_local(text[begin : token.start()], params):
+                return True
+    return any(ours for ours, _ in open_)
+
+
 def _is_local(argument: str, params: Any) -> bool:
+    argument = argument.strip()
     if not argument.startswith("%"):
         return argument.lower() == "true"
     values = params.values() if isinstance(params, dict) else params

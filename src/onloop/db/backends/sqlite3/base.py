@@ -74,6 +74,8 @@ class SQLiteMixin(ScopedWrapper):
     session_change = staticmethod(session.session_change)
     # The wrapper's transaction has the place in the queue of writers.
     _writing = False
+    # So long it has waited for that: BEGIN waits for the rest of the time.
+    _queued_s = 0.0
     # Foreign keys are not checked at the moment, and the connection is kept for that.
     _unchecked = False
     _inline_s = 0.0
@@ -268,8 +270,17 @@ class SQLiteMixin(ScopedWrapper):
         # Django leaves the cursor to the collector; the traceback of a BEGIN that failed would
         # keep it, and the connection with it.
         mode = self.transaction_mode
+        queued_s, self._queued_s = self._queued_s, 0.0
         with self.cursor() as cursor:
-            cursor.execute("BEGIN" if mode is None else f"BEGIN {mode}")
+            connection: Any = self.connection
+            waits = self.scope is not None and isinstance(connection, LoopSQLiteConnection)
+            if waits:
+                connection.busy_s = max(self._timeout_s - queued_s, 0.0)
+            try:
+                cursor.execute("BEGIN" if mode is None else f"BEGIN {mode}")
+            finally:
+                if waits:
+                    connection.busy_s = self._timeout_s
 
     def disable_constraint_checking(self) -> bool:
         """Keep the connection until the checks are enabled again: they are a state of it."""
@@ -313,12 +324,14 @@ class SQLiteMixin(ScopedWrapper):
     def _take_place(self) -> None:
         if self._writing or self.is_in_memory_db() or self.transaction_mode == "DEFERRED":
             return
+        began = time.monotonic()
         if not self._writers.acquire(self._timeout_s):
             raise OperationalError(
                 f"database is locked: other transactions on {self.alias!r} did not end within "
                 f"{self._timeout_s:g} s. Keep transactions short, or raise "
                 "OPTIONS['timeout']."
             )
+        self._queued_s = time.monotonic() - began
         self._mark_writing(True)
 
     def _leave_place(self) -> None:

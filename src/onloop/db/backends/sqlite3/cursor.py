@@ -185,6 +185,17 @@ class LoopSQLiteCursor(WatchedCursor, SQLiteCursorWrapper):
                 self._cancelled(exc)
                 raise
 
+    def executescript(self, query: str) -> Any:
+        """Of the sqlite3 module: several statements, which hold the loop to their end."""
+        connection = self.connection
+        with getattr(connection, "turn", _no_turn):
+            if isinstance(connection, LoopSQLiteConnection):
+                connection.check_free()
+                connection.look_often(False)
+            # After a blank, all of it is looked at, however it begins.
+            self._about_to(f" {query}", None)
+            return super().executescript(query)
+
     def _go_on(self, query: Any, rows: _Rows) -> Any:
         if rows.begun:
             self._rowcount = -1  # that of one attempt would be wrong

@@ -21,7 +21,7 @@ _PRAGMAS = (
 )
 _SETS = re.compile(rf"PRAGMA\s+(?:\w+\s*\.\s*)?({_PRAGMAS})\s*[=(]\s*(\w*)", re.IGNORECASE)
 _ON = frozenset({"on", "yes", "true", "1"})
-_TEMPORARY = re.compile(r"CREATE\s+TEMP(?:ORARY)?\s", re.IGNORECASE)
+_TEMPORARY = re.compile(r"CREATE\s+(?:TEMP(?:ORARY)?\s|(?:\w+\s+)+temp\s*\.)", re.IGNORECASE)
 _ATTACH = re.compile(r"ATTACH\s", re.IGNORECASE)
 
 
