@@ -229,6 +229,17 @@ async def reports_while_it_cleans_up():
 
 
 @task
+async def cleans_up_for_long():
+    stage.enter("working")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        stage.seen.append("cleaning up")
+        await stage.until(stage.go.is_set)
+        stage.seen.append("cleaned up")
+
+
+@task
 async def enqueues(name):
     await note.aenqueue(name)
 
@@ -238,6 +249,11 @@ async def reports_and_fails_in_a_block():
     async with transaction.atomic():
         await progress(1, 2, "in vain")
         raise LookupError("rolled back")
+
+
+@task
+async def report_with(note):
+    await progress(1, 2, note)
 
 
 @task

@@ -62,8 +62,8 @@ class Job:
     def _is_called_off(self) -> bool:
         """Whether it was revoked, or has expired, while it waited for its turn.
 
-        Celery looks when it hands a message to the pool, and its prefork pool has a place for it
-        then. If so, it stores that, which blocks, and acknowledges the message.
+        Celery looks when it hands a message to the pool, for which its prefork pool has a place
+        by then. If it was, Celery stores that, which blocks, and acknowledges the message.
         """
         request = getattr(self.on_accepted, "__self__", None)
         if not isinstance(request, Request):

@@ -67,7 +67,7 @@ class Beat:
             return
         for job_id in stopped:
             if (job := self._jobs.get(job_id)) is not None:
-                job.hear_of_stop()
+                job.ask_to_stop()
 
 
 _beats: dict[asyncio.AbstractEventLoop, Beat] = {}

@@ -2,9 +2,9 @@
 
 And reads whether somebody has cancelled it, when it writes or the job asks.
 
-The job never waits for that, but at its very end. It may stand in a transaction, which on
-SQLite nobody can write beside; the row is written when that is over. So each write is a task of
-its own, in a scope of its own.
+The job never waits for that, but at its very end, and before it begins if it had to wait. It
+may stand in a transaction, which on SQLite nobody can write beside; the row is written when
+that is over. So each write is a task of its own, in a scope of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ EVERY_S = 0.2
 # Seconds in which the last state must be written, and between attempts.
 FINISH_S = 20.0
 AGAIN_S = 0.5
+# Seconds that a job may be kept from its beginning by the question whether it was cancelled.
+ASK_S = 2.0
 
 
 class Recorder:
@@ -73,6 +75,14 @@ class Recorder:
             self._loop.call_soon_threadsafe(function, context=Context())
         except RuntimeError:
             pass  # the loop is closed: nobody can write any more
+
+    async def ask(self) -> None:
+        """Ask whether somebody has cancelled the job; after `ASK_S` seconds it may begin."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                await self._look_or_log()
+        except TimeoutError:
+            self._log_look(f"no answer within {ASK_S:g} s")
 
     async def finish(self) -> None:
         """Write the state as it is now. Goes on though it is cancelled, within `FINISH_S`."""
@@ -130,18 +140,19 @@ class Recorder:
     async def _look_or_log(self) -> None:
         try:
             if await bridge.run(in_own_scope, records.is_stopped, self._job.id):
-                self._job.hear_of_stop()
+                self._job.ask_to_stop()
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
-            logger.warning(
-                "It cannot be told whether job %s was cancelled: %s", self._job.id, exc
-            )
+            self._log_look(exc)
+
+    def _log_look(self, why: object) -> None:
+        logger.warning("It cannot be told whether job %s was cancelled: %s", self._job.id, why)
 
     async def _save(self) -> None:
         state = self._job.state()
         if records.are_kept():
             saved = await bridge.run(in_own_scope, records.save, state, self.worker)
             if saved.is_stopped:
-                self._job.hear_of_stop()
+                self._job.ask_to_stop()
             if not saved.is_told:
                 return
         await announcing.announce(state)

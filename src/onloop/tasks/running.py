@@ -27,11 +27,23 @@ async def run_job(job: LiveJob) -> None:
     """
     current_job.set(job)
     try:
+        await _ask_first(job)
         with watchdog.serving(explain):
             await bridge.run(in_own_scope, _run, job)
     finally:
         if job.recorder is not None:
             await job.recorder.finish()
+
+
+async def _ask_first(job: LiveJob) -> None:
+    """A job that had to wait asks whether it was cancelled in another process meanwhile."""
+    if job.recorder is None or job.stop_asked or not job.has_waited:
+        return
+    try:
+        await job.recorder.ask()
+    except asyncio.CancelledError as exc:
+        job.fail(exc)
+        raise
 
 
 def _run(job: LiveJob) -> None:
