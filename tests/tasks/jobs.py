@@ -144,6 +144,16 @@ async def in_a_block(name):
 
 
 @task
+async def reports_in_a_block_only():
+    async with transaction.atomic():
+        await Author.objects.acreate(name="in a block")
+        await progress(1, 2, "inside")
+        stage.enter("inside")
+        await stage.until(lambda: "leave" in stage.seen)
+    await stage.until(stage.go.is_set)
+
+
+@task
 async def stands_in_a_block():
     return connection.in_atomic_block
 

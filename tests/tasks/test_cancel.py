@@ -17,10 +17,10 @@ from onloop.tasks import (
     acancel,
     astate,
     beats,
+    beside,
     cancel,
     home,
     live,
-    recorder,
     records,
     results,
 )
@@ -239,7 +239,7 @@ async def test_a_database_that_cannot_be_asked_is_asked_again(
 async def test_a_job_that_had_to_wait_begins_though_no_answer_comes(
     jobs, stage, ended, monkeypatch, caplog
 ):
-    monkeypatch.setattr(recorder, "ASK_S", 0.1)
+    monkeypatch.setattr(beside, "TRY_S", 0.1)
     run_after = timezone.now() + timedelta(seconds=2 * live.LOOK_S)
     result = await jobs.note.using(run_after=run_after).aenqueue("begun")
 

@@ -12,9 +12,8 @@ import logging
 import os
 from contextvars import Context
 
-from onloop import bridge
-from onloop.asgi.unit import in_own_scope
 from onloop.tasks import records
+from onloop.tasks.beside import beside
 from onloop.tasks.live import LiveJob
 
 logger = logging.getLogger("onloop.tasks")
@@ -61,7 +60,7 @@ class Beat:
 
     async def _touch(self) -> None:
         try:
-            stopped = await bridge.run(in_own_scope, records.touch, list(self._jobs))
+            stopped = await beside(records.touch, list(self._jobs))
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
             logger.warning("The database could not be told that jobs go on: %s", exc)
             return
