@@ -149,6 +149,17 @@ async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage,
 
 
 @pytest.fixture
+def lock_rows():
+    """What nobody can read or write until the caller's block ends: the table of states."""
+
+    def lock():
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {Job._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+
+    return lock
+
+
+@pytest.fixture
 async def cancel_from_afar(stage, monkeypatch):
     """`await cancel_from_afar(result)`, as in a process that does not run the job."""
     find = results.find
@@ -236,19 +247,40 @@ async def test_a_database_that_cannot_be_asked_is_asked_again(
 
 
 @pytest.mark.only_on("postgresql")
+async def test_a_job_that_is_cancelled_as_it_asks_ends_at_once(
+    jobs, stage, ended, lock_rows, monkeypatch
+):
+    monkeypatch.setattr(beside, "TRY_S", 3600)
+    told = []
+
+    def receive(task_result, **kwargs):
+        told.append(task_result.id)
+
+    run_after = timezone.now() + timedelta(seconds=2 * live.LOOK_S)
+    result = await jobs.note.using(run_after=run_after).aenqueue("never")
+    task_finished.connect(receive)
+    try:
+        async with transaction.atomic():
+            await bridge.run(lock_rows)
+            await stage.until(lambda: results.find(result.id).is_asking)
+            assert await acancel(result.id)
+            await ended(result)
+    finally:
+        task_finished.disconnect(receive)
+    assert (await row_when_over(result)).status == "CANCELLED"
+    assert (told, stage.seen) == ([result.id], [])
+
+
+@pytest.mark.only_on("postgresql")
 async def test_a_job_that_had_to_wait_begins_though_no_answer_comes(
-    jobs, stage, ended, monkeypatch, caplog
+    jobs, stage, lock_rows, monkeypatch, caplog
 ):
     monkeypatch.setattr(beside, "TRY_S", 0.1)
     run_after = timezone.now() + timedelta(seconds=2 * live.LOOK_S)
     result = await jobs.note.using(run_after=run_after).aenqueue("begun")
 
-    def lock():
-        with connection.cursor() as cursor:
-            cursor.execute(f"LOCK TABLE {Job._meta.db_table} IN ACCESS EXCLUSIVE MODE")
-
     async with transaction.atomic():
-        await bridge.run(lock)
+        await bridge.run(lock_rows)
         await stage.until(lambda: stage.seen)
     assert (await row_when_over(result)).status == "SUCCESSFUL"
     assert f"whether job {result.id} was cancelled: no answer" in caplog.text

@@ -179,8 +179,8 @@ class JobQueue:
 
     def _cancel_task(self, job: LiveJob) -> None:
         task = self._running.get(job)
-        # One that has not begun will look by itself, and has an end that is stored and told.
-        if task is not None and job.has_begun:
+        # One whose task has not begun looks by itself: it has an end that is stored and told.
+        if task is not None and (job.has_begun or job.is_asking):
             task.cancel()
 
     # --- the end ------------------------------------------------------------------------------

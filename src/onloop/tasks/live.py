@@ -83,6 +83,7 @@ class LiveJob:
         # Called when somebody asks the job to stop; it cancels its task, wherever that is.
         self.on_stop: Callable[[], None] | None = None
         self.stop_asked = False
+        self.is_asking = False  # whether it was cancelled elsewhere, before it begins
         self._told_to_stop = False
         self._cancelled = False
         self._progress: tuple[float, float | None, str] = (0, None, "")

@@ -27,7 +27,8 @@ async def run_job(job: LiveJob) -> None:
     """
     current_job.set(job)
     try:
-        await _ask_first(job)
+        if job.recorder is not None and job.has_waited and not job.stop_asked:
+            await _ask_first(job)
         with watchdog.serving(explain):
             await bridge.run(in_own_scope, _run, job)
     finally:
@@ -37,13 +38,16 @@ async def run_job(job: LiveJob) -> None:
 
 async def _ask_first(job: LiveJob) -> None:
     """A job that had to wait asks whether it was cancelled in another process meanwhile."""
-    if job.recorder is None or job.stop_asked or not job.has_waited:
-        return
+    job.is_asking = True
     try:
         await job.recorder.ask()
     except asyncio.CancelledError as exc:
-        job.fail(exc)
-        raise
+        if not job.stop_asked:
+            job.fail(exc)
+            raise
+        asyncio.current_task().uncancel()  # type: ignore[union-attr]  # `_run` tells of its end
+    finally:
+        job.is_asking = False
 
 
 def _run(job: LiveJob) -> None:
