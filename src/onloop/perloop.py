@@ -35,7 +35,7 @@ class PerLoop(Generic[T]):
 
     `name`: what it is, for errors. `make`: makes one, without waiting. `aclose`: closes it.
     `is_stale`: whether it must be replaced, as after a change of settings; it is then closed
-    with the loop, since somebody may still use it.
+    with the loop, since somebody may still use it, or forgotten if it `is_closed`.
     """
 
     def __init__(
@@ -45,11 +45,13 @@ class PerLoop(Generic[T]):
         aclose: Callable[[T], Awaitable[None]],
         *,
         is_stale: Callable[[T], bool] = lambda _: False,
+        is_closed: Callable[[T], bool] = lambda _: False,
     ) -> None:
         self._name = name
         self._make = make
         self._aclose = aclose
         self._is_stale = is_stale
+        self._is_closed = is_closed
         self._made: dict[Loop, T] = {}
         _families.append(self)
 
@@ -67,6 +69,8 @@ class PerLoop(Generic[T]):
         thing = self._made.get(loop)
         if thing is None or self._is_stale(thing):
             _sweep()
+            if thing is not None and self._is_closed(thing):
+                _open.get(loop, {}).pop(id(thing), None)
             thing = self._made[loop] = self._make()
             _open.setdefault(loop, {})[id(thing)] = thing, self._aclose
             _watch(loop)

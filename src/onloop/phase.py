@@ -7,6 +7,7 @@ application can answer, so such an application counts as started.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -34,3 +35,7 @@ def serving_loop() -> asyncio.AbstractEventLoop | None:
     """Return the loop whose application has started, from any thread; the newest of several."""
     serving = [loop for loop, phase in list(_phases.items()) if phase == "started"]
     return next((loop for loop in reversed(serving) if loop.is_running()), None)
+
+
+# In a forked child: the loops are its parent's, though they say that they run.
+os.register_at_fork(after_in_child=_phases.clear)

@@ -282,6 +282,12 @@ def plain(gate=None):
     return {"where": onloop.where(), "thread": threading.current_thread().name}
 
 
+@shared_task(acks_late=True)
+def plain_late(gate):
+    arrive_blocking(gate)
+    return "done"
+
+
 @shared_task
 @onloop.on_loop
 def plain_on_loop():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,24 @@ def test_a_cold_shutdown_rolls_back_and_late_tasks_run_again(
     assert Author.objects.get().name == "late"
     assert gate.noted("begun") == 3, "the late one twice, the early one once"
     assert early.state == "RETRY"  # as Celery says of what it had acknowledged
+
+
+@pytest.mark.only_on("postgresql")
+@pytest.mark.parametrize("task", [tasks.plain, tasks.plain_late], ids=["early", "late"])
+def test_a_cold_shutdown_waits_for_a_synchronous_task(
+    task: Any, own_worker: Start, gate: Gate
+) -> None:
+    worker = own_worker()
+    result = worker.send(task, str(gate))
+    gate.wait_for(1)
+    worker.signal(COLD)
+    eventually(lambda: "goes on to its end" in worker.log_text())
+    gate.open()
+    worker.wait()
+    assert result.state == "SUCCESS"
+    assert not gate.unacked(worker.queue)
+    assert got(own_worker(worker.queue).send(tasks.add, 1, 2)) == 3
+    assert gate.noted("left") == 1
 
 
 def test_a_killed_worker_runs_late_tasks_again_and_others_not(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from django.utils import timezone
 
 from tests.celery import tasks
 from tests.celery.conftest import DEADLINE_S, Start, eventually, limited
@@ -92,6 +96,46 @@ def test_a_task_that_waits_for_a_slot_is_revoked(own_worker: Start, gate: Gate) 
         got(second)
     assert got(worker.send(tasks.add, 1, 2)) == 3
     assert gate.noted("begun") == 0
+
+
+@pytest.mark.parametrize("task", [tasks.wait_early, tasks.plain], ids=["async", "sync"])
+def test_a_task_that_waits_for_a_slot_is_revoked_without_terminate(
+    task: Any, own_worker: Start, gate: Gate, other_gate: Gate
+) -> None:
+    worker = own_worker(concurrency=1)
+    first = worker.send(tasks.wait, str(gate))
+    gate.wait_for(1)
+    second = worker.send(task, str(other_gate))
+    eventually(lambda: f"{second.id}] received" in worker.log_text())
+    second.revoke()
+    eventually(lambda: f"flagged as revoked: {second.id}" in worker.log_text())
+    gate.open()
+    got(first)
+    other_gate.open()
+    with pytest.raises(TaskRevokedError):
+        got(second)
+    eventually(lambda: second.id not in gate.unacked(worker.queue))
+    assert got(worker.send(tasks.add, 1, 2)) == 3
+    assert other_gate.noted("here") == 0
+
+
+def test_a_task_that_expires_while_it_waits_for_a_slot_does_not_run(
+    own_worker: Start, gate: Gate, other_gate: Gate
+) -> None:
+    worker = own_worker(concurrency=1)
+    first = worker.send(tasks.wait, str(gate))
+    gate.wait_for(1)
+    expires = timezone.now() + timedelta(seconds=3)
+    second = worker.send(tasks.wait_early, str(other_gate), expires=expires)
+    eventually(lambda: f"{second.id}] received" in worker.log_text())
+    eventually(lambda: timezone.now() > expires)
+    gate.open()
+    got(first)
+    other_gate.open()
+    with pytest.raises(TaskRevokedError):
+        got(second)
+    eventually(lambda: second.id not in gate.unacked(worker.queue))
+    assert other_gate.noted("here") == 0
 
 
 def test_a_revoked_task_that_goes_on_does_not_succeed(worker: Worker, gate: Gate) -> None:

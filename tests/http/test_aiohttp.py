@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from onloop import http
+from onloop import http, perloop
 from onloop.errors import LoopRequired
 from onloop.http.aiohttp import TooManyWaiters, session
 from onloop.testing import LeakLedger, cancel_sweep
@@ -34,6 +34,15 @@ async def test_one_that_somebody_closed_is_replaced(upstream):
         assert before is session()
     assert session() is not before
     assert await get(f"{upstream.url}/ok") == "ok"
+
+
+async def test_those_that_were_closed_are_forgotten(upstream):
+    """`async with session()` closes it: each request might."""
+    for _ in range(5):
+        async with session():
+            assert await get(f"{upstream.url}/ok") == "ok"
+    kept = [thing for thing, _ in perloop._open[asyncio.get_running_loop()].values()]
+    assert len([each for each in kept if isinstance(each, aiohttp.ClientSession)]) == 1
 
 
 async def test_its_limits_are_those_of_the_settings(upstream, configure):

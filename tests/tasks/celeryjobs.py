@@ -24,6 +24,12 @@ def add(a, b):
 
 
 @task(backend="celery")
+async def aadd(a, b):
+    await asyncio.sleep(0)
+    return a + b
+
+
+@task(backend="celery")
 async def loop_of(name):
     """Which loop it is, in which process, and what kind of code."""
     await Author.objects.acreate(name=name)

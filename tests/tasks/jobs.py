@@ -144,6 +144,16 @@ async def in_a_block(name):
 
 
 @task
+async def reports_in_a_block_only():
+    async with transaction.atomic():
+        await Author.objects.acreate(name="in a block")
+        await progress(1, 2, "inside")
+        stage.enter("inside")
+        await stage.until(lambda: "leave" in stage.seen)
+    await stage.until(stage.go.is_set)
+
+
+@task
 async def stands_in_a_block():
     return connection.in_atomic_block
 
@@ -229,6 +239,17 @@ async def reports_while_it_cleans_up():
 
 
 @task
+async def cleans_up_for_long():
+    stage.enter("working")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        stage.seen.append("cleaning up")
+        await stage.until(stage.go.is_set)
+        stage.seen.append("cleaned up")
+
+
+@task
 async def enqueues(name):
     await note.aenqueue(name)
 
@@ -238,6 +259,11 @@ async def reports_and_fails_in_a_block():
     async with transaction.atomic():
         await progress(1, 2, "in vain")
         raise LookupError("rolled back")
+
+
+@task
+async def report_with(note):
+    await progress(1, 2, note)
 
 
 @task

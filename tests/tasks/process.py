@@ -86,6 +86,34 @@ def forks():
     print("parent ends", flush=True)
 
 
+def serving_forks():
+    """A child of a process whose loop serves: that loop runs in the parent alone."""
+    from onloop import phase
+    from onloop.tasks import ownloop
+    from tests.tasks import jobs
+
+    def fork():
+        child = os.fork()
+        if not child:
+            jobs.slow.enqueue("child")
+            ownloop.end_own_loop()
+            os._exit(0)  # in a thread of its parent's, which has no end here
+        return os.waitpid(child, 0)[1]
+
+    async def main():
+        phase.enter_phase(asyncio.get_running_loop(), "started")
+        print(await asyncio.to_thread(fork), flush=True)
+
+    asyncio.run(main())
+
+
+def cancels():
+    """`… cancels ID`: from a process that does not run the job."""
+    from onloop.tasks import cancel
+
+    print(cancel(sys.argv[2]), flush=True)
+
+
 if __name__ == "__main__":
     django.setup()
     globals()[sys.argv[1]]()

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
-from onloop.tasks import JobCancelled, acancel, astate, beats, cancel, live, records, results
-from onloop.tasks.framework import task_finished
+from onloop import bridge
+from onloop.tasks import (
+    JobCancelled,
+    acancel,
+    astate,
+    beats,
+    beside,
+    cancel,
+    home,
+    live,
+    records,
+    results,
+)
+from onloop.tasks.framework import task_enqueued, task_finished
+from onloop.tasks.jobqueue import JobQueue
 from onloop.tasks.models import Job
 from tests.project.library.models import Author
 
@@ -75,8 +91,6 @@ async def test_a_sync_job_on_the_loop_is_told_when_it_reports(jobs, stage, ended
 
 @pytest.mark.parametrize("delayed", [False, True], ids=["ready", "delayed"])
 async def test_a_job_that_waits_never_begins(jobs, options, stage, ended, delayed):
-    from datetime import timedelta
-
     told = []
 
     def receive(task_result, **kwargs):
@@ -132,6 +146,17 @@ async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage,
     assert await acancel(result.id)
     assert (await row_when_over(result)).status == "CANCELLED"
     assert not await acancel(result.id)
+
+
+@pytest.fixture
+def lock_rows():
+    """What nobody can read or write until the caller's block ends: the table of states."""
+
+    def lock():
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {Job._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+
+    return lock
 
 
 @pytest.fixture
@@ -221,6 +246,46 @@ async def test_a_database_that_cannot_be_asked_is_asked_again(
     assert caplog.text.count(f"whether job {result.id} was cancelled: away") == 2
 
 
+@pytest.mark.only_on("postgresql")
+async def test_a_job_that_is_cancelled_as_it_asks_ends_at_once(
+    jobs, stage, ended, lock_rows, monkeypatch
+):
+    monkeypatch.setattr(beside, "TRY_S", 3600)
+    told = []
+
+    def receive(task_result, **kwargs):
+        told.append(task_result.id)
+
+    run_after = timezone.now() + timedelta(seconds=2 * live.LOOK_S)
+    result = await jobs.note.using(run_after=run_after).aenqueue("never")
+    task_finished.connect(receive)
+    try:
+        async with transaction.atomic():
+            await bridge.run(lock_rows)
+            await stage.until(lambda: results.find(result.id).is_asking)
+            assert await acancel(result.id)
+            await ended(result)
+    finally:
+        task_finished.disconnect(receive)
+    assert (await row_when_over(result)).status == "CANCELLED"
+    assert (told, stage.seen) == ([result.id], [])
+
+
+@pytest.mark.only_on("postgresql")
+async def test_a_job_that_had_to_wait_begins_though_no_answer_comes(
+    jobs, stage, lock_rows, monkeypatch, caplog
+):
+    monkeypatch.setattr(beside, "TRY_S", 0.1)
+    run_after = timezone.now() + timedelta(seconds=2 * live.LOOK_S)
+    result = await jobs.note.using(run_after=run_after).aenqueue("begun")
+
+    async with transaction.atomic():
+        await bridge.run(lock_rows)
+        await stage.until(lambda: stage.seen)
+    assert (await row_when_over(result)).status == "SUCCESSFUL"
+    assert f"whether job {result.id} was cancelled: no answer" in caplog.text
+
+
 async def test_a_row_that_waits_elsewhere_is_cancelled_at_once(
     jobs, options, stage, monkeypatch
 ):
@@ -241,5 +306,64 @@ async def test_a_job_may_cancel_itself(jobs, stage, ended):
     assert stage.seen == [True]
 
 
-async def test_unknown_jobs_are_not_there_to_cancel(jobs):
-    assert not await acancel("unknown")
+@pytest.mark.parametrize("again", ["cancelled", "at the end of the loop"])
+async def test_a_job_that_cleans_up_is_not_cancelled_again(jobs, stage, ended, again):
+    result = await jobs.cleans_up_for_long.aenqueue()
+    await stage.until(lambda: stage.seen)
+    assert await acancel(result.id)
+    await stage.until(lambda: "cleaning up" in stage.seen)
+    if again == "cancelled":
+        assert await acancel(result.id)
+        stage.go.set()
+    else:
+        asyncio.get_running_loop().call_later(0.1, stage.go.set)
+        await home.drain_loop(asyncio.get_running_loop(), 0)
+    await ended(result)
+    assert stage.seen == ["working", "cleaning up", "cleaned up"]
+    assert (await row_when_over(result)).status == "CANCELLED"
+
+
+async def test_a_job_that_is_cancelled_as_its_task_is_made(jobs, stage, ended, monkeypatch):
+    """By another thread, in that moment: its end is told and stored as that of any other."""
+    told = []
+    start = JobQueue._start
+
+    def cancelled_as_it_starts(queue, job):
+        thread = threading.Thread(target=cancel, args=[job.id])
+        thread.start()
+        thread.join()
+        start(queue, job)
+
+    def receive(task_result, **kwargs):
+        told.append(task_result.id)
+
+    monkeypatch.setattr(JobQueue, "_start", cancelled_as_it_starts)
+    task_finished.connect(receive)
+    try:
+        result = await jobs.note.aenqueue("never")
+        await ended(result)
+    finally:
+        task_finished.disconnect(receive)
+    assert (await row_when_over(result)).status == "CANCELLED"
+    assert (told, stage.seen) == ([result.id], [])
+    await stage.until(lambda: asyncio.get_running_loop() not in beats._beats)
+
+
+async def test_a_delayed_job_that_a_receiver_cancels_ends_at_once(jobs, stage, ended):
+    def receive(task_result, **kwargs):
+        assert cancel(task_result.id)
+
+    task_enqueued.connect(receive)
+    try:
+        run_after = timezone.now() + timedelta(days=1)
+        result = await jobs.note.using(run_after=run_after).aenqueue("never")
+    finally:
+        task_enqueued.disconnect(receive)
+    await ended(result)
+    assert (await row_when_over(result)).status == "CANCELLED"
+
+
+@pytest.mark.parametrize("job_id", ["unknown", "", "a\0b", "a\ud83db", "\u00e4"])
+async def test_unknown_jobs_are_not_there_to_cancel(jobs, job_id):
+    assert not await acancel(job_id)
+    assert await astate(job_id) is None

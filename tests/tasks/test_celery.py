@@ -306,6 +306,22 @@ async def test_under_onloop_s_pool_more_jobs_wait_at_once_than_it_has_threads(
         print(worker.text()[-8000:])
 
 
+@pytest.mark.only_on("postgresql")
+@pytest.mark.parametrize("pool", ["prefork", "custom"])
+async def test_a_database_that_is_away_fails_no_job_that_does_without(
+    celery_jobs, tmp_path, pool
+):
+    env = {"CELERY_CUSTOM_WORKER_POOL": "onloop.celery:TaskPool", "ONLOOP_TEST_PORT": "1"}
+    worker = Worker(tmp_path, "-Q", "own", f"--pool={pool}", "--concurrency=2", env=env)
+    try:
+        tasks = [task.using(queue_name="own") for task in (celery_jobs.add, celery_jobs.aadd)]
+        for result in [await task.aenqueue(1, 2) for task in tasks]:
+            assert (await ended(result)).return_value == 3
+    finally:
+        worker.stop()
+        print(worker.text()[-8000:])
+
+
 async def test_a_sender_s_transaction_is_its_own(celery_jobs, worker):
     with pytest.raises(ZeroDivisionError):
         async with transaction.atomic():

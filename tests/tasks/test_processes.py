@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
+import pytest
+from django.utils import timezone
+
+from onloop.tasks.models import Job
 from tests.postgres import ROOT
 from tests.project.library.models import Author
 
@@ -15,9 +21,9 @@ TIMEOUT_S = 90
 APPLICATION_NAME = "onloop-process"
 
 
-def start(name, **options):
+def start(name, *arguments, **options):
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.tasks.process", name],
+        [sys.executable, "-W", "error", "-m", "tests.tasks.process", name, *arguments],
         cwd=ROOT,
         env={
             **os.environ,
@@ -31,8 +37,8 @@ def start(name, **options):
     )
 
 
-def run(name, **options):
-    with start(name, **options) as process:
+def run(name, *arguments, **options):
+    with start(name, *arguments, **options) as process:
         try:
             out, err = process.communicate(timeout=TIMEOUT_S)
         finally:
@@ -86,3 +92,31 @@ def test_a_forked_child_has_jobs_of_its_own(db_clean):
     code, _, err = run("forks")
     assert code == 0, err
     assert names() == ["child", "parent"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_of_a_server_has_jobs_of_its_own_too(db_clean):
+    code, out, err = run("serving_forks")
+    assert (code, out) == (0, "0\n"), err
+    assert names() == ["child"]
+
+
+@pytest.mark.parametrize("delayed", [False, True], ids=["ready", "delayed"])
+async def test_a_job_that_waits_and_is_cancelled_by_another_process_never_begins(
+    jobs, options, stage, ended, delayed
+):
+    options(max_running=1)
+    held = await jobs.hold.aenqueue()
+    await stage.until(lambda: stage.running)
+    task = jobs.note
+    if delayed:
+        task = task.using(run_after=timezone.now() + timedelta(seconds=1))
+    result = await task.aenqueue("never")
+    code, out, err = await asyncio.to_thread(run, "cancels", result.id)
+    assert (code, out) == (0, "True\n"), err
+    stage.go.set()
+    await ended(held)
+    await ended(result)
+    assert stage.seen == ["held"]
+    assert (result.started_at, str(result.status)) == (None, "FAILED")
+    assert (await Job.objects.aget(pk=result.id)).status == "CANCELLED"

@@ -165,6 +165,14 @@ async def test_a_total_is_kept_and_long_notes_are_cut(jobs, stage):
     assert row.note == "x" * 500
 
 
+@pytest.mark.parametrize("char", ["\0", "\ud83d"], ids=["NUL", "half a character"])
+async def test_a_note_that_no_database_takes_does_not_lose_the_state(jobs, stage, char):
+    result = await jobs.report_with.aenqueue(f"a{char}b")
+    await over(stage, result)
+    row = await row_of(result)
+    assert (row.status, row.done, row.note) == ("SUCCESSFUL", 1, "a?b")
+
+
 async def test_outside_of_a_job_a_report_does_nothing(jobs):
     await progress(1, 2, "nobody listens")
     assert await jobs.report.func(3) == 3

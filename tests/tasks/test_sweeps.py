@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from onloop import bridge
-from onloop.tasks import acancel, astate, home, results
+from onloop.tasks import acancel, astate, home, live, results
 from onloop.tasks.jobqueue import JobQueue
 from onloop.tasks.live import LiveJob, new_result
 from onloop.tasks.models import Job
@@ -29,10 +29,12 @@ def is_stored():
     return is_stored_
 
 
+@pytest.mark.parametrize("asks", [False, True], ids=["", "had to wait"])
 @pytest.mark.parametrize("name", ["works", "works_in_thread"])
 async def test_a_job_that_is_cancelled_at_any_wait_has_an_end_that_is_stored(
-    jobs, cancel_sweep, is_stored, name
+    jobs, cancel_sweep, is_stored, name, asks, monkeypatch
 ):
+    monkeypatch.setattr(live, "LOOK_S", -1 if asks else 3600)
     swept = []
 
     def scenario():

@@ -15,6 +15,9 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.worker.request import Request
+from celery.worker.state import revoked as revoked_tasks
+from celery.worker.state import revoked_stamps
 
 from onloop import bridge, watchdog
 from onloop.asgi.unit import in_unit
@@ -56,6 +59,21 @@ class Job:
     def terminate(self, signal: object) -> None:
         """What Celery calls after `TaskPool.terminate_job`, which has done it."""
 
+    def _is_called_off(self) -> bool:
+        """Whether it was revoked, or has expired, while it waited for its turn.
+
+        Celery looks when it hands a message to the pool, for which its prefork pool has a place
+        by then. If it was, Celery stores that, which blocks, and acknowledges the message.
+        """
+        request = getattr(self.on_accepted, "__self__", None)
+        if not isinstance(request, Request):
+            return False
+        may_be = request.expires or request.id in revoked_tasks or revoked_stamps
+        if not may_be or not hop(request.revoked):
+            return False
+        self.told()
+        return True
+
     # --- on the loop --------------------------------------------------------------------------
 
     def begin_on(self, loop: asyncio.AbstractEventLoop, over: Callable[[Job], None]) -> None:
@@ -78,6 +96,8 @@ class Job:
             logger.exception("What Celery does around task %s failed.", self.name)
 
     def _apply(self) -> None:
+        if self._is_called_off():
+            return
         self._tell(self.on_accepted, self.number, time.monotonic())
         if self.execution.ended:
             return  # revoked while it waited; Celery has settled that
@@ -138,6 +158,8 @@ class Job:
         threads.submit(work)
 
     def _apply_in_thread(self) -> None:
+        if self._is_called_off():
+            return
         self.on_accepted(self.number, time.monotonic())
         self.told()
         if self.execution.ended:

@@ -84,5 +84,9 @@ def _is_stale(made: aiohttp.ClientSession) -> bool:
 
 
 _sessions = PerLoop(
-    "onloop.http.aiohttp.session()", _make, aiohttp.ClientSession.close, is_stale=_is_stale
+    "onloop.http.aiohttp.session()",
+    _make,
+    aiohttp.ClientSession.close,
+    is_stale=_is_stale,
+    is_closed=lambda made: made.closed,
 )

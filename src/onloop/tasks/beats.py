@@ -12,9 +12,8 @@ import logging
 import os
 from contextvars import Context
 
-from onloop import bridge
-from onloop.asgi.unit import in_own_scope
 from onloop.tasks import records
+from onloop.tasks.beside import beside
 from onloop.tasks.live import LiveJob
 
 logger = logging.getLogger("onloop.tasks")
@@ -61,13 +60,13 @@ class Beat:
 
     async def _touch(self) -> None:
         try:
-            stopped = await bridge.run(in_own_scope, records.touch, list(self._jobs))
+            stopped = await beside(records.touch, list(self._jobs))
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
             logger.warning("The database could not be told that jobs go on: %s", exc)
             return
         for job_id in stopped:
             if (job := self._jobs.get(job_id)) is not None:
-                job.hear_of_stop()
+                job.ask_to_stop()
 
 
 _beats: dict[asyncio.AbstractEventLoop, Beat] = {}

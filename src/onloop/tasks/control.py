@@ -22,7 +22,7 @@ def state(job_id: str) -> State | None:
     job = results.find(job_id)
     if job is not None:
         return job.state()
-    return records.read(job_id) if records.are_kept() else None
+    return records.read(job_id) if records.are_kept() and _may_be_id(job_id) else None
 
 
 async def astate(job_id: str) -> State | None:
@@ -41,6 +41,8 @@ def cancel(job_id: str) -> bool:
     job = results.find(job_id)
     if job is not None:
         return job.ask_to_stop()
+    if not _may_be_id(job_id):
+        return False
     known = records.are_kept() and records.ask_to_stop(job_id)
     revoked = False
     for backend in _revoking():
@@ -57,6 +59,11 @@ def cancel(job_id: str) -> bool:
 async def acancel(job_id: str) -> bool:
     """As `cancel`, for `await`."""
     return await bridge.run(cancel, job_id)
+
+
+def _may_be_id(text: str) -> bool:
+    """Whether it can be looked for: it may come from a client, with NUL or half a character."""
+    return text.isascii() and text.isprintable()
 
 
 def _revoking() -> list[Any]:

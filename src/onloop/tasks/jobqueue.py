@@ -99,6 +99,8 @@ class JobQueue:
             else:
                 self._push_ready(job)
         job.on_stop = lambda: self._stop(job)
+        if job.stop_asked:  # before that: by a receiver of the signal, or in another thread
+            self._stop(job)
         self._wake(self._start_jobs)
 
     def _refuse_if_closed(self) -> None:
@@ -165,6 +167,8 @@ class JobQueue:
         self._something_ended.set()
         if not job.is_finished:
             job.fail(JobCancelled("The task of the job was cancelled before it began."))
+            if job.recorder is not None:
+                job.recorder.drop()
         if task.cancelled() and not job.stop_asked:
             # Not by us: `asyncio.run` does so at its end, and must find no new tasks then.
             self.loop.call_later(AFTER_CANCEL_S, self._start_jobs, context=Context())
@@ -175,7 +179,8 @@ class JobQueue:
 
     def _cancel_task(self, job: LiveJob) -> None:
         task = self._running.get(job)
-        if task is not None:
+        # One whose task has not begun looks by itself: it has an end that is stored and told.
+        if task is not None and (job.has_begun or job.is_asking):
             task.cancel()
 
     # --- the end ------------------------------------------------------------------------------

@@ -76,12 +76,14 @@ class LiveJob:
         self.is_async = iscoroutinefunction(result.task.func)
         self.changed: Callable[[], None] | None = None
         self.look: Callable[[], None] | None = None
+        self._made_s = time.monotonic()
         self._next_look_s = 0.0
         self.recorder: Any = None
         self.ended: Callable[[LiveJob], None] | None = None
         # Called when somebody asks the job to stop; it cancels its task, wherever that is.
         self.on_stop: Callable[[], None] | None = None
         self.stop_asked = False
+        self.is_asking = False  # whether it was cancelled elsewhere, before it begins
         self._told_to_stop = False
         self._cancelled = False
         self._progress: tuple[float, float | None, str] = (0, None, "")
@@ -93,6 +95,15 @@ class LiveJob:
     @property
     def is_finished(self) -> bool:
         return self.result.is_finished
+
+    @property
+    def has_begun(self) -> bool:
+        return self.result.status != TaskResultStatus.READY
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether it was there for so long that somebody may have cancelled it elsewhere."""
+        return time.monotonic() - self._made_s > LOOK_S
 
     # --- what it tells ------------------------------------------------------------------------
 
@@ -163,21 +174,18 @@ class LiveJob:
         self._end(TaskResultStatus.FAILED)
 
     def ask_to_stop(self) -> bool:
-        """Ask it to stop; return False if it has ended already."""
+        """Ask it to stop; return False if it has ended already.
+
+        Once is enough, whoever asks again (a second click, the row each time that it is read,
+        the end of the loop): it would cancel what the job does to clean up.
+        """
         if self.is_finished:
             return False
-        self.stop_asked = True
-        if self.on_stop is not None:
-            self.on_stop()
-        return True
-
-    def hear_of_stop(self) -> None:
-        """The row says that it shall stop, now and whenever it is read: once is enough.
-
-        A second time would cancel what the job does to clean up.
-        """
         if not self.stop_asked:
-            self.ask_to_stop()
+            self.stop_asked = True
+            if self.on_stop is not None:
+                self.on_stop()
+        return True
 
     def should_stop(self) -> bool:
         """Whether it was asked to stop; what the row says is known by a later call."""

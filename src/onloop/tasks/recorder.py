@@ -2,9 +2,9 @@
 
 And reads whether somebody has cancelled it, when it writes or the job asks.
 
-The job never waits for that, but at its very end. It may stand in a transaction, which on
-SQLite nobody can write beside; the row is written when that is over. So each write is a task of
-its own, in a scope of its own.
+The job never waits for that, but at its very end, and before it begins if it had to wait. It
+may stand in a transaction, which on SQLite nobody can write beside; the row is written when
+that is over. So each write is a task of its own, in a scope of its own.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from onloop import bridge
-from onloop.asgi.unit import in_own_scope
 from onloop.tasks import announcing, records
 from onloop.tasks.beats import beat_of
+from onloop.tasks.beside import beside
 from onloop.tasks.live import LiveJob, worker_id
 from onloop.waiting import running_loop, settled
 
 logger = logging.getLogger("onloop.tasks")
 
 EVERY_S = 0.2
+# Seconds until what could not be written is tried again.
+LATER_S = 2.0
 # Seconds in which the last state must be written, and between attempts.
 FINISH_S = 20.0
 AGAIN_S = 0.5
@@ -43,7 +44,7 @@ class Recorder:
         self._dirty = False
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._last_s = -EVERY_S
+        self._not_before_s = 0.0  # on the loop's clock
         self._finishing: asyncio.Task[None] | None = None
         job.changed = self.changed
         if records.are_kept():
@@ -74,6 +75,16 @@ class Recorder:
         except RuntimeError:
             pass  # the loop is closed: nobody can write any more
 
+    async def ask(self) -> None:
+        """Ask whether somebody has cancelled the job; what is wrong with that is logged."""
+        try:
+            if await beside(records.is_stopped, self._job.id):
+                self._job.ask_to_stop()
+        except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
+            logger.warning(
+                "It cannot be told whether job %s was cancelled: %s", self._job.id, exc
+            )
+
     async def finish(self) -> None:
         """Write the state as it is now. Goes on though it is cancelled, within `FINISH_S`."""
         if self._finishing is None:
@@ -95,7 +106,7 @@ class Recorder:
     def _go_on(self) -> None:
         if not self._dirty or self._timer or self._writing or self._finishing:
             return
-        rest_s = self._last_s + EVERY_S - self._loop.time()
+        rest_s = self._not_before_s - self._loop.time()
         if rest_s > 0:
             self._timer = self._loop.call_later(rest_s, self._write)
         else:
@@ -104,13 +115,13 @@ class Recorder:
     def _write(self) -> None:
         self._timer = None
         self._dirty = False
-        self._last_s = self._loop.time()
+        self._not_before_s = self._loop.time() + EVERY_S
         self._start(self._save_or_log())
 
     def _look(self) -> None:
         # A write looks as well.
         if not (self._timer or self._writing or self._finishing):
-            self._start(self._look_or_log())
+            self._start(self.ask())
 
     def _start(self, step: Coroutine[Any, Any, None]) -> None:
         self._writing = self._loop.create_task(step, context=Context())
@@ -126,22 +137,15 @@ class Recorder:
             await self._save()
         except Exception:
             logger.exception("How far job %s is could not be stored.", self._job.id)
-
-    async def _look_or_log(self) -> None:
-        try:
-            if await bridge.run(in_own_scope, records.is_stopped, self._job.id):
-                self._job.hear_of_stop()
-        except Exception as exc:  # noqa: BLE001 - whatever is wrong with the database
-            logger.warning(
-                "It cannot be told whether job %s was cancelled: %s", self._job.id, exc
-            )
+            self._dirty = True  # as a block of the job's on SQLite ends, say
+            self._not_before_s = self._loop.time() + LATER_S
 
     async def _save(self) -> None:
         state = self._job.state()
         if records.are_kept():
-            saved = await bridge.run(in_own_scope, records.save, state, self.worker)
+            saved = await beside(records.save, state, self.worker)
             if saved.is_stopped:
-                self._job.hear_of_stop()
+                self._job.ask_to_stop()
             if not saved.is_told:
                 return
         await announcing.announce(state)

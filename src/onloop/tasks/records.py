@@ -120,8 +120,6 @@ def ask_to_stop(job_id: str) -> bool:
 def read(job_id: str) -> State | None:
     from onloop.tasks.models import Job  # noqa: PLC0415 - see above
 
-    if "\0" in job_id:  # no id has one, and PostgreSQL refuses to look for it
-        return None
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
         return None

@@ -45,9 +45,14 @@ def progress(done: float, total: float | None = None, note: str = "") -> Awaitab
         raise ValueError(f"total must be a number, 0 or more, or None, not {total!r}.")
     job = current_job.get()
     if job is not None:
-        job.report(done, total, str(note)[:MAX_NOTE])
+        job.report(done, total, _storable(str(note)[:MAX_NOTE]))
         _let_others_run(job)
     return _turn
+
+
+def _storable(note: str) -> str:
+    """Users may have written it: a character that no database takes must not lose the state."""
+    return note.encode(errors="replace").decode().replace("\0", "?")
 
 
 def should_stop() -> bool:

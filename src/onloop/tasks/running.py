@@ -27,11 +27,27 @@ async def run_job(job: LiveJob) -> None:
     """
     current_job.set(job)
     try:
+        if job.recorder is not None and job.has_waited and not job.stop_asked:
+            await _ask_first(job)
         with watchdog.serving(explain):
             await bridge.run(in_own_scope, _run, job)
     finally:
         if job.recorder is not None:
             await job.recorder.finish()
+
+
+async def _ask_first(job: LiveJob) -> None:
+    """A job that had to wait asks whether it was cancelled in another process meanwhile."""
+    job.is_asking = True
+    try:
+        await job.recorder.ask()
+    except asyncio.CancelledError as exc:
+        if not job.stop_asked:
+            job.fail(exc)
+            raise
+        asyncio.current_task().uncancel()  # type: ignore[union-attr]  # `_run` tells of its end
+    finally:
+        job.is_asking = False
 
 
 def _run(job: LiveJob) -> None:

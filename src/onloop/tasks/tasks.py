@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
+from django.db import Error
 
 from onloop import bridge
 from onloop.bridge import await_
@@ -59,7 +60,7 @@ def _serve(celery_task: Any, record: celeryresults.Record, owner_id: Any) -> Any
     token = current_job.set(job)
     recorder = _recorder_of(job, celery_task.request.hostname or "?")
     try:
-        return _run(celery_task, job)
+        return _run(celery_task, job, is_stored=recorder is not None)
     except asyncio.CancelledError:
         if job.is_async and not job.stop_asked:
             raise  # the worker's own: a limit, or its end
@@ -77,10 +78,10 @@ def _serve(celery_task: Any, record: celeryresults.Record, owner_id: Any) -> Any
             _finish(recorder, job)
 
 
-def _run(celery_task: Any, job: LiveJob) -> Any:
+def _run(celery_task: Any, job: LiveJob, *, is_stored: bool) -> Any:
     app = celery_task.app
     try:
-        if records.is_stopped(job.id):
+        if is_stored and _is_stopped(job):
             raise JobCancelled(f"The job {job.id} was cancelled before it began.")
         job.begin(celery_task.request.hostname or "?")
         off_loop(lambda: celeryresults.keep(app, job.result))
@@ -97,6 +98,15 @@ def _run(celery_task: Any, job: LiveJob) -> Any:
     off_loop(lambda: celeryresults.keep(app, job.result))
     send(task_finished, job)
     return job.result.return_value
+
+
+def _is_stopped(job: LiveJob) -> bool:
+    """Whether it was cancelled before it began; a database that is away is not its failure."""
+    try:
+        return records.is_stopped(job.id)
+    except Error as exc:
+        logger.warning("It cannot be told whether job %s was cancelled: %s", job.id, exc)
+        return False
 
 
 def _is_the_workers(exc: BaseException, job: LiveJob) -> bool:
