@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 
 import pytest
@@ -244,11 +245,30 @@ async def test_nothing_is_kept_of_a_channel_without_groups(set_up, redis_server)
 @pytest.mark.usefixtures("db_clean")
 async def test_a_message_that_cannot_be_read_makes_no_room_deaf(visit, layer, caplog):
     ada = await visit("lobby")
-    for message in ({"room": "lobby"}, {"rooms": ["lobby"]}, {"rooms": ["lobby"], "event": {}}):
+    told = [{"rooms": ["lobby"], "event": event} for event in ({}, "{", "{}")]
+    for message in ({"room": "lobby"}, {"rooms": ["lobby"]}, *told):
         await layer.group_send(wire.group_of("lobby"), {"type": "onloop.room", **message})
     await rooms.aannounce("lobby", "rain")
     assert (await ada.next_of("rain"))["room"] == "lobby"
-    assert caplog.text.count("cannot be read, and is dropped") == 3
+    assert caplog.text.count("cannot be read, and is dropped") == 5
+
+
+@pytest.mark.parametrize(
+    "body", [2**70, json.loads("[" * 100 + "]" * 100)], ids=["big", "deep"]
+)
+@pytest.mark.usefixtures("db_clean")
+async def test_what_json_can_say_is_announced_though_the_layer_s_own_form_cannot(
+    visit, layer, body, caplog
+):
+    ada = await visit("lobby")  # no heartbeat comes
+    await rooms.asend("lobby", body)
+    assert (await ada.next_of("message"))["body"] == body
+    much = body if isinstance(body, int) else body[0]
+    await rooms.aannounce("lobby", "rain", how=much)
+    assert (await ada.next_of("rain"))["how"] == much
+    assert caplog.text == ""
+    with pytest.raises(ValueError, match="JSON compliant|deep"):
+        await rooms.aannounce("lobby", "rain", how=[body] if much != body else float("nan"))
 
 
 @pytest.mark.parametrize("kind", BOTH)
