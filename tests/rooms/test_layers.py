@@ -204,6 +204,32 @@ async def test_what_a_killed_process_left_in_a_group_expires(set_up, redis_serve
     await dead.close_pools()
 
 
+class Fails(Ear):
+    async def heard(self, message):
+        # Another is there for it as it ends.
+        await self.channel_layer.send(self.channel_name, message)
+        raise LookupError("of the handler")
+
+
+@pytest.mark.parametrize("kind", BOTH)
+async def test_a_consumer_that_fails_at_a_message_of_its_group_leaves_nothing(
+    open_socket, set_up, redis_server, kind
+):
+    """It does not stand in `receive` as it ends, by which layers hear of that."""
+    config = {"group_expiry": 1} if kind == "RedisChannelLayer" else {}
+    layer = set_up(redis_server.layer(kind, **config))
+    socket = await open_socket(Fails.as_asgi())
+    await layer.group_send("all", {"type": "heard"})
+    await asyncio.wait([socket.future], timeout=90)
+    with pytest.raises(LookupError, match="of the handler"):
+        socket.future.result()
+    if config:
+        await until(lambda: not layer._groups)
+    else:
+        assert layer._get_layer().channels == {}
+    await close_layer(layer)
+
+
 async def test_memberships_are_renewed_though_the_loop_of_the_first_has_ended(
     set_up, redis_server
 ):
@@ -267,7 +293,7 @@ async def test_what_json_can_say_is_announced_though_the_layer_s_own_form_cannot
     await rooms.aannounce("lobby", "rain", how=much)
     assert (await ada.next_of("rain"))["how"] == much
     assert caplog.text == ""
-    with pytest.raises(ValueError, match="JSON compliant|deep"):
+    with pytest.raises(ValueError, match=r"JSON compliant|deep"):
         await rooms.aannounce("lobby", "rain", how=[body] if much != body else float("nan"))
 
 
