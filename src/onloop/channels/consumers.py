@@ -22,6 +22,7 @@ from onloop.asgi.places import function_runs_in_thread, place_of, session_runs_i
 from onloop.asgi.threads import call_in_thread
 from onloop.asgi.unit import in_unit, in_unit_of
 from onloop.bridge import await_
+from onloop.channels.busy import Busy, of_socket
 from onloop.db import node, scope
 
 Message = dict[str, Any]
@@ -40,12 +41,13 @@ async def await_many_dispatch(
     """
     scope.rest()  # what middleware asked the database for is over
     inbox = _Inbox(consumer_callables)
+    busy = of_socket.get() or Busy(0)
     del consumer_callables
     try:
         while True:
             while inbox.messages:
                 message = inbox.messages.pop(0)
-                with watchdog.serving(explain):
+                with watchdog.serving(explain), busy:
                     await inbox.handling(message, dispatch)
                 message.handled()
                 del message  # while this waits for the next
