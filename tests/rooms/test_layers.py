@@ -161,7 +161,7 @@ async def test_consumers_outlive_redis_and_hear_again(set_up, redis_server, ear,
 async def test_redis_that_goes_right_after_a_message_leaves_no_traceback(
     set_up, redis_server, monkeypatch, caplog
 ):
-    """Channels takes what was read out of its backup in a task that nobody waits for."""
+    """Channels begins a task then that nobody waits for."""
     layer = set_up(redis_server.layer())
     read = layer._brpop_with_clean
 
