@@ -224,7 +224,9 @@ async def test_a_consumer_that_fails_at_a_message_of_its_group_leaves_nothing(
     with pytest.raises(LookupError, match="of the handler"):
         socket.future.result()
     if config:
+        (renewing,) = layer._renewing.values()
         await until(lambda: not layer._groups)
+        await asyncio.wait([renewing])
     else:
         assert layer._get_layer().channels == {}
     await close_layer(layer)
