@@ -258,12 +258,16 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
             )
 
     async def _renew_often(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         while True:
             await asyncio.sleep(self.group_expiry / 3)
             now = time.monotonic()
             for channel, since in list(self._idle_since.items()):
                 if now - since > self.group_expiry:
                     self._forget(channel)
+            # Besides being cancelled: on Python 3.11 redis-py may swallow that.
+            if self._renewing.get(loop) is not task:
+                return
             try:
                 await self._renew()
             except AWAY:  # `receive` tells
