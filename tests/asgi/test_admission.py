@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.http import HttpResponse, StreamingHttpResponse
@@ -202,3 +204,23 @@ async def test_a_slot_that_is_given_to_someone_cancelled_goes_on(admitted):
     await second
     admission.leave()
     await bridge.run(admission.enter)
+
+
+async def test_the_numbers_can_be_read_in_another_thread_while_the_queue_changes():
+    admission, loop = Admission(), asyncio.get_running_loop()
+    admission._waiting.extend(loop.create_future() for _ in range(500))
+
+    def read():
+        return {admission.stats()["waiting"] for _ in range(300)}
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(read)
+            while not reading.done():
+                admission._waiting.append(loop.create_future())
+                admission._waiting.popleft()
+    finally:
+        sys.setswitchinterval(before)
+    assert reading.result() <= {500, 501}

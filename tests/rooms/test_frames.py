@@ -46,8 +46,12 @@ def _memory(set_up):
         '{"type": "history", "before": true}',
         '{"type": "history", "before": 99999999999999999999}',
         b"bytes",
+        '{"type": "post", "body": ' + "[" * 101 + "]" * 101 + "}",
+        '{"type": "post", "body": ' + '{"a": ' * 800 + '"\\u0000"' + "}" * 801,
+        '{"type": "post", "body": ' + "[" * 3000 + "]" * 3000 + "}",
+        '{"type": "nothing", "ref": ' + "[" * 900 + "]" * 900 + "}",
     ],
-    ids=range(20),
+    ids=range(24),
 )
 async def test_a_frame_that_cannot_be_is_an_error_and_the_socket_stays(visit, text):
     ada = await visit("lobby")
@@ -77,6 +81,17 @@ async def test_errors_name_the_frame_that_they_are_for(visit):
     ada = await visit("lobby")
     await ada.say(type="nothing", ref="r1")
     assert (await ada.next_of("error"))["ref"] == "r1"
+
+
+async def test_a_name_that_the_database_cannot_hold_is_cut_and_hides_nobody(visit, monkeypatch):
+    """Names of all sockets of a process are written together."""
+    from tests.project.sockets.consumers import OpenRoom
+
+    names = ["ada", "b" * 201, "c\0d", "e\ud800f"]
+    monkeypatch.setattr(OpenRoom, "who", lambda self: names[int(self.query()["who"])])
+    for number in range(4):
+        await visit("lobby", who=number)
+    assert await rooms.apresent("lobby") == ["ada", "b" * 200, "cd", "ef"]
 
 
 class Guarded(RoomConsumer):

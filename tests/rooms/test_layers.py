@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 
 import pytest
@@ -160,7 +161,7 @@ async def test_consumers_outlive_redis_and_hear_again(set_up, redis_server, ear,
 async def test_redis_that_goes_right_after_a_message_leaves_no_traceback(
     set_up, redis_server, monkeypatch, caplog
 ):
-    """Channels takes what was read out of its backup in a task that nobody waits for."""
+    """Channels begins a task then that nobody waits for."""
     layer = set_up(redis_server.layer())
     read = layer._brpop_with_clean
 
@@ -201,6 +202,34 @@ async def test_what_a_killed_process_left_in_a_group_expires(set_up, redis_serve
     members.close()
     await layer.close_pools()
     await dead.close_pools()
+
+
+class Fails(Ear):
+    async def heard(self, message):
+        # Another is there for it as it ends.
+        await self.channel_layer.send(self.channel_name, message)
+        raise LookupError("of the handler")
+
+
+@pytest.mark.parametrize("kind", BOTH)
+async def test_a_consumer_that_fails_at_a_message_of_its_group_leaves_nothing(
+    open_socket, set_up, redis_server, kind
+):
+    """It does not stand in `receive` as it ends, by which layers hear of that."""
+    config = {"group_expiry": 1} if kind == "RedisChannelLayer" else {}
+    layer = set_up(redis_server.layer(kind, **config))
+    socket = await open_socket(Fails.as_asgi())
+    await layer.group_send("all", {"type": "heard"})
+    await asyncio.wait([socket.future], timeout=90)
+    with pytest.raises(LookupError, match="of the handler"):
+        socket.future.result()
+    if config:
+        (renewing,) = layer._renewing.values()
+        await until(lambda: not layer._groups)
+        await asyncio.wait([renewing])
+    else:
+        assert layer._get_layer().channels == {}
+    await close_layer(layer)
 
 
 async def test_memberships_are_renewed_though_the_loop_of_the_first_has_ended(
@@ -244,11 +273,30 @@ async def test_nothing_is_kept_of_a_channel_without_groups(set_up, redis_server)
 @pytest.mark.usefixtures("db_clean")
 async def test_a_message_that_cannot_be_read_makes_no_room_deaf(visit, layer, caplog):
     ada = await visit("lobby")
-    for message in ({"room": "lobby"}, {"rooms": ["lobby"]}, {"rooms": ["lobby"], "event": {}}):
+    told = [{"rooms": ["lobby"], "event": event} for event in ({}, "{", "{}")]
+    for message in ({"room": "lobby"}, {"rooms": ["lobby"]}, *told):
         await layer.group_send(wire.group_of("lobby"), {"type": "onloop.room", **message})
     await rooms.aannounce("lobby", "rain")
     assert (await ada.next_of("rain"))["room"] == "lobby"
-    assert caplog.text.count("cannot be read, and is dropped") == 3
+    assert caplog.text.count("cannot be read, and is dropped") == 5
+
+
+@pytest.mark.parametrize(
+    "body", [2**70, json.loads("[" * 100 + "]" * 100)], ids=["big", "deep"]
+)
+@pytest.mark.usefixtures("db_clean")
+async def test_what_json_can_say_is_announced_though_the_layer_s_own_form_cannot(
+    visit, layer, body, caplog
+):
+    ada = await visit("lobby")  # no heartbeat comes
+    await rooms.asend("lobby", body)
+    assert (await ada.next_of("message"))["body"] == body
+    much = body if isinstance(body, int) else body[0]
+    await rooms.aannounce("lobby", "rain", how=much)
+    assert (await ada.next_of("rain"))["how"] == much
+    assert caplog.text == ""
+    with pytest.raises(ValueError, match=r"JSON compliant|deep"):
+        await rooms.aannounce("lobby", "rain", how=[body] if much != body else float("nan"))
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -40,6 +40,21 @@ async def test_a_ticket_is_good_for_once(ann):
     assert not await Ticket.objects.aexists()
 
 
+class ReadsElsewhere:
+    """As of a project whose replica lags: it is never asked in these tests."""
+
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+
+
+async def test_a_replica_that_lags_does_not_have_to_know_it(ann):
+    with override_settings(DATABASE_ROUTERS=[ReadsElsewhere()]):
+        assert await Ticket.objects.ause(await issue_ticket(ann)) == ann
+
+
 async def test_only_a_hash_is_stored(ann):
     text = await issue_ticket(ann)
     ticket = await Ticket.objects.aget()

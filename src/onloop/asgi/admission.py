@@ -64,7 +64,8 @@ class Admission:
         return {
             "present": self._present,
             "served": self._served,
-            "waiting": sum(not slot.done() for slot in self._waiting),
+            # Of a copy, which is made at once: another thread may ask.
+            "waiting": sum(not slot.done() for slot in self._waiting.copy()),
             "refused": self.refused,
         }
 

@@ -22,6 +22,7 @@ from onloop.asgi.places import function_runs_in_thread, place_of, session_runs_i
 from onloop.asgi.threads import call_in_thread
 from onloop.asgi.unit import in_unit, in_unit_of
 from onloop.bridge import await_
+from onloop.channels.busy import Busy, of_socket
 from onloop.db import node, scope
 
 Message = dict[str, Any]
@@ -40,12 +41,13 @@ async def await_many_dispatch(
     """
     scope.rest()  # what middleware asked the database for is over
     inbox = _Inbox(consumer_callables)
+    busy = of_socket.get() or Busy(0)
     del consumer_callables
     try:
         while True:
             while inbox.messages:
                 message = inbox.messages.pop(0)
-                with watchdog.serving(explain):
+                with watchdog.serving(explain), busy:
                     await inbox.handling(message, dispatch)
                 message.handled()
                 del message  # while this waits for the next
@@ -81,9 +83,13 @@ class _Inbox:
         # A list: it is empty most of the time, when a deque takes half a kilobyte, and never
         # has more than one message of each source.
         self.messages: list[_Came] = []
-        self._pumps = tuple(asyncio.ensure_future(self._fill(receive)) for receive in sources)
+        # The first is the server's `receive`, others are those of layers.
+        self._pumps = tuple(
+            asyncio.ensure_future(self._fill(receive, of_layer=number > 0))
+            for number, receive in enumerate(sources)
+        )
 
-    async def _fill(self, receive: Callable[[], Awaitable[Message]]) -> None:
+    async def _fill(self, receive: Callable[[], Awaitable[Message]], *, of_layer: bool) -> None:
         """Put in what `receive` returns, until it raises."""
         try:
             while True:
@@ -92,7 +98,12 @@ class _Inbox:
                 self.messages.append(_Came(message, handled))
                 del message
                 self._wake()
-                await handled
+                try:
+                    await handled
+                except asyncio.CancelledError:
+                    if of_layer:
+                        await _forgo(receive)
+                    raise
                 del handled
         finally:
             self._wake()  # a callback of the task's would be kept for as long as the socket
@@ -126,6 +137,22 @@ class _Inbox:
         for pump in self._pumps:
             if not pump.cancelled():
                 pump.exception()  # which is raised already, or belongs to nobody any more
+
+
+async def _forgo(receive: Callable[[], Awaitable[Message]]) -> None:
+    """Have a layer know that nobody reads from a channel any more.
+
+    Layers learn that from a `receive` that is cancelled: they forget the channel then, or let
+    it leave its groups after a time. A consumer that ends while it handles a message of its
+    layer, or while one waits, does not stand in `receive`.
+    """
+    while True:
+        asking = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        asking.cancel()  # which does nothing to one that had a message at hand
+        await asyncio.wait([asking])
+        if asking.cancelled() or asking.exception() is not None:
+            return
 
 
 def dispatch_message(dispatch: Callable[[Message], Awaitable[None]], message: Message) -> None:

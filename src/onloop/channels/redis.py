@@ -1,8 +1,9 @@
 """Channel layers on Redis, for many processes: those of `channels_redis`, made to last.
 
-What is added: a full channel is counted and told (`stats()`); while Redis is away consumers go
-on waiting instead of ending, and are in their groups again when it is back; what killed
-processes leave in groups expires within `group_expiry` seconds.
+What is added: processes that share a channel get each message once; a full channel is counted
+and told (`stats()`); while Redis is away consumers go on waiting instead of ending, and are in
+their groups again when it is back; what killed processes leave in groups expires within
+`group_expiry` seconds.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from onloop.channels.losses import Losses
+from onloop.channels.pops import Pops
 
 T = TypeVar("T")
 
@@ -129,6 +131,7 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
     def __init__(self, hosts: Any = None, group_expiry: int = 30, **kwargs: Any) -> None:
         super().__init__(hosts, group_expiry=group_expiry, **kwargs)
         self._losses = Losses()
+        self._pops = Pops(int(self.expiry))
         self.receive_buffer: defaultdict[str, _CountingQueue] = defaultdict(
             functools.partial(_CountingQueue, self.capacity, self._losses)
         )
@@ -144,39 +147,27 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
 
     async def receive(self, channel: str) -> Any:
         self._idle_since.pop(channel, None)
-        while True:
-            try:
-                message = await super().receive(channel)
-            except AWAY as exc:
-                await self._outage.wait(exc)
-                await self._renew_if_it_answers()
-            except asyncio.CancelledError:  # its consumer ends
-                if channel in self._groups:
-                    self._idle_since[channel] = time.monotonic()
-                raise
-            else:
-                return message
+        try:
+            while True:
+                try:
+                    return await super().receive(channel)
+                except AWAY as exc:
+                    await self._until_it_answers(exc)
+        except asyncio.CancelledError:  # its consumer ends
+            if channel in self._groups:
+                self._idle_since[channel] = time.monotonic()
+            raise
 
     async def _brpop_with_clean(self, index: int, channel: str, timeout: float) -> Any:
-        """Read, and notice a cancellation that was swallowed on the way.
-
-        redis-py sends by `asyncio.wait_for`, which does that on Python 3.11 if it comes when
-        all is sent. What has been read by then is in Channels' backup, and comes again.
-        """
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        found = await super()._brpop_with_clean(index, channel, timeout)
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
-        return found
+        shared = not channel.endswith("!")  # else it is of this process alone
+        return await self._pops.pop(self.connection(index), channel, timeout, shared=shared)
 
     async def _clean_receive_backup(self, index: int, channel: str) -> None:
-        """Channels' own, in a task that nobody waits for: its error would be a traceback.
+        """There is no backup."""
 
-        What it cannot take out of the backup comes once more, as after a cancellation.
-        """
-        with contextlib.suppress(*AWAY):
-            await _once_more(super()._clean_receive_backup, index, channel)
+    async def close_pools(self) -> None:
+        await self._pops.close()
+        await super().close_pools()
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         try:
@@ -267,23 +258,34 @@ class RedisChannelLayer(core.RedisChannelLayer):  # type: ignore[misc] # untyped
             )
 
     async def _renew_often(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         while True:
             await asyncio.sleep(self.group_expiry / 3)
             now = time.monotonic()
             for channel, since in list(self._idle_since.items()):
                 if now - since > self.group_expiry:
                     self._forget(channel)
+            # Besides being cancelled: on Python 3.11 redis-py may swallow that.
+            if self._renewing.get(loop) is not task:
+                return
             try:
                 await self._renew()
             except AWAY:  # `receive` tells
                 pass
 
-    async def _renew_if_it_answers(self) -> None:
-        try:
-            await self._renew()
-        except AWAY:
-            return
-        self._outage.over()
+    async def _until_it_answers(self, error: BaseException) -> None:
+        """Wait until channels are in their groups again: who reads before hears nothing."""
+        while True:
+            await self._outage.wait(error)
+            if not self._outage.is_on:  # meanwhile another has seen to it
+                return
+            try:
+                await self._renew()
+            except AWAY as exc:
+                error = exc
+            else:
+                self._outage.over()
+                return
 
     async def _renew(self) -> None:
         """Put the channels of this process into their groups again, and take out the dead."""

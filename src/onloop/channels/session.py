@@ -19,11 +19,12 @@ from typing import Any
 from onloop import conf
 from onloop.channels import shutdown
 from onloop.channels.bucket import Bucket
+from onloop.channels.busy import Busy, with_busy
 from onloop.channels.counts import counts
 from onloop.channels.ends import ENDS, INTERNAL_ERROR, NO_STATUS, End
 from onloop.channels.faults import is_clients_fault
 from onloop.channels.handshake import Application, Message, Receive, Send, shown
-from onloop.channels.steps import bytes_of, going_on, waited_for
+from onloop.channels.steps import going_on, size_of, waited_for
 from onloop.channels.wire import Wire, wire_of
 
 logger = logging.getLogger("onloop.channels")
@@ -42,6 +43,7 @@ class Session:
     __slots__ = (
         "_application",
         "_bucket",
+        "_busy",
         "_closing",
         "_deadline",
         "_ended",
@@ -77,6 +79,7 @@ class Session:
         self._send = send
         self._wire: Wire = wire_of(send)
         self._bucket = Bucket(settings.SOCKET_RATE, settings.SOCKET_BURST, self._loop.time())
+        self._busy = Busy(settings.SOCKET_CONSUMER_TIMEOUT)
         self._application: asyncio.Task[None] | None = None
         # Done when the application is, however it ends. Other than the task it can be cancelled
         # without it, and other than `asyncio.wait` it keeps no coroutine.
@@ -108,7 +111,7 @@ class Session:
             running = waited_for(running)
         shutdown.opened(self, self._wire)
         self._touch()
-        self._application = self._loop.create_task(running)
+        self._application = self._loop.create_task(running, context=with_busy(self._busy))
         self._application.add_done_callback(self._stop)
 
     def _stop(self, _: object) -> None:
@@ -128,7 +131,7 @@ class Session:
         assert application is not None
         try:
             if cancelled is not None:
-                waits = self._waiting is not None
+                waits = self._waiting is not None and self._busy.until is None
                 self.end("going_away")
                 await self._wait_for_it(application, urgent=not waits)
             await self._conclude(application)
@@ -258,14 +261,8 @@ class Session:
 
     def _fault_of(self, message: Message) -> str | None:
         """Why the end comes; "" for a message that may pass, None for what is no message."""
-        text, data = message.get("text"), message.get("bytes")
         most = self._settings.SOCKET_MAX_MESSAGE
-        if isinstance(text, str):
-            # Characters have up to 4 bytes.
-            size = len(text) if len(text) > most or len(text) * 4 <= most else bytes_of(text)
-        elif isinstance(data, bytes | bytearray | memoryview):
-            size = len(data)
-        else:
+        if (size := size_of(message, most)) is None:
             return None
         if size > most:
             return "too_big"
@@ -298,6 +295,7 @@ class Session:
             if isinstance(error, TimeoutError) or not (may or isinstance(error, OSError)):
                 raise
             self._lose()
+        self._busy.go_on()
         if self._waiting is None:
             self._touch()
         else:
@@ -346,7 +344,9 @@ class Session:
 
     def look(self, now: float) -> None:
         """End the socket if its time is up."""
-        if self._deadline is not None and self._deadline <= now:
+        if self._busy.until is not None and self._busy.until <= now and not self._lost:
+            self.end("stuck")
+        elif self._deadline is not None and self._deadline <= now:
             self.end("stuck" if self._waiting is None else "idle")
 
     @property

@@ -6,6 +6,8 @@ import types
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
+from onloop.channels.handshake import Message
+
 
 async def waited_for(awaitable: Awaitable[None]) -> None:
     """Make a coroutine of any awaitable."""
@@ -25,6 +27,15 @@ def going_on(steps: Coroutine[Any, Any, None], out: Any) -> Generator[Any, Any, 
                 out = steps.send(sent)
     except StopIteration:
         return
+
+
+def size_of(message: Message, most: int) -> int | None:
+    """How many bytes a message has, to tell whether it is more than `most`; None for none."""
+    text, data = message.get("text"), message.get("bytes")
+    if isinstance(text, str):
+        # Characters have up to 4 bytes.
+        return len(text) if len(text) > most or len(text) * 4 <= most else bytes_of(text)
+    return len(data) if isinstance(data, bytes | bytearray | memoryview) else None
 
 
 def bytes_of(text: str) -> int:

@@ -120,8 +120,9 @@ class Worker(ChannelsWorker):
             for task in self._receiving:
                 task.cancel()
             timeout_s = conf.get().SOCKET_CLOSE_TIMEOUT
-            _, busy = await asyncio.wait(listeners, timeout=timeout_s)
-            if busy:
+            _, left = await asyncio.wait(listeners, timeout=timeout_s)
+            # Of the others a layer sees to it that no message is on its way.
+            if busy := left - self._receiving:
                 logger.warning(
                     "The worker ends, and cancels %d messages that have not ended within "
                     "ONLOOP['SOCKET_CLOSE_TIMEOUT'], %g s.",

@@ -114,7 +114,8 @@ class RoomConsumer(AsyncJsonWebsocketConsumer):
             await self.close(4403)
             return
         await self.accept()
-        self._inbox.who = await bridge.run(self.who)
+        who = await bridge.run(self.who)
+        self._inbox.who = None if who is None else wire.name_of(who)
         self._hub = hub()
         self.room = await self._hub.join(self._inbox)
         await self.send_json(
@@ -276,6 +277,10 @@ def _parse(text: str) -> dict[str, Any]:
         raise Refused("A frame is JSON.") from None
     if not isinstance(content, dict):
         raise Refused("A frame is a JSON object.")
+    try:  # before anybody calls a function for each level; the body is one level further in
+        wire.check_depth(text, content, wire.MAX_DEPTH + 1)
+    except ValueError as exc:
+        raise Refused(str(exc)) from None
     return content
 
 

@@ -196,20 +196,21 @@ class Hub:
                 continue
             pause_s = BACK_OFF_S[0]
             try:
+                event = wire.unpacked(message["event"])
                 for name in message["rooms"]:
                     if room := self.rooms.get(name):
-                        self._hear(room, message)
+                        self._hear(room, event, message.get("present"))
             except Exception:
                 # As another version of a process sends it; the heartbeat finds what is saved.
                 logger.exception(
                     "A message of the channel layer cannot be read, and is dropped."
                 )
 
-    def _hear(self, room: LocalRoom, message: dict[str, Any]) -> None:
-        if message.get("present") is not None:
-            room.presence_changed |= message["present"] != self.roster.key
+    def _hear(self, room: LocalRoom, event: wire.Event, present: str | None) -> None:
+        if present is not None:
+            room.presence_changed |= present != self.roster.key
         else:
-            room.hear({**message["event"], "room": room.name})
+            room.hear({**event, "room": room.name})
         self._look_if_needed(room)
 
     def _note_failure(self, error: Exception) -> None:

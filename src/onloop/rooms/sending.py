@@ -87,7 +87,8 @@ def announce(room: str | Collection[str], kind: str, **data: Any) -> None:
     somebody is typing, a row of a table has changed. `room` may be several rooms, the inboxes
     of all members of something: that asks the layer once for up to 500 of them.
 
-    Raises `AnnounceFailed` if the layer is away; some of several rooms may have been told.
+    Raises `ValueError` or `TypeError` for what JSON cannot say, and `AnnounceFailed` if the
+    layer is away; some of several rooms may have been told.
     """
     adapters.async_to_sync(aannounce)(room, kind, **data)
 
@@ -99,9 +100,10 @@ async def aannounce(room: str | Collection[str], kind: str, **data: Any) -> None
         wire.check_name(name)
     if kind == "message":
         raise ValueError('An event of type "message" is a saved one: use onloop.rooms.send().')
+    event = {**wire.clean(data), "type": kind}
     _layer()
     try:
-        await publish(rooms, {**wire.clean(data), "type": kind})
+        await publish(rooms, event)
     except Exception as exc:
         where = f"room {rooms[0]!r}" if len(rooms) == 1 else f"{len(rooms)} rooms"
         raise AnnounceFailed(
@@ -153,11 +155,12 @@ async def publish(rooms: list[str], event: wire.Event, **more: Any) -> None:
     # That of a layer which can: a channel in several groups gets a message once.
     send_to_many = getattr(layer, "group_send_many", None)
     at_once = ROOMS_AT_ONCE if send_to_many else 1
+    packed = wire.packed(event)
     async with asyncio.timeout(LAYER_TIMEOUT_S):
         for start in range(0, len(rooms), at_once):
             some = rooms[start : start + at_once]
             groups = [wire.group_of(room) for room in some]
-            message = {"type": "onloop.room", "rooms": some, "event": event, **more}
+            message = {"type": "onloop.room", "rooms": some, "event": packed, **more}
             if send_to_many and len(groups) > 1:
                 await send_to_many(groups, message)
             else:

@@ -17,6 +17,9 @@ Event = dict[str, Any]
 MAX_NAME = 200
 # Characters of the key of a message.
 MAX_KEY = 100
+# Lists and objects that a body may stand inside of. SQLite takes a thousand; Python's own
+# functions, of ours and of a project, may call themselves about as often.
+MAX_DEPTH = 100
 
 
 def check_name(name: object, what: str = "room") -> str:
@@ -48,9 +51,14 @@ def clean(body: Any) -> Any:
     """Return `body` as it comes back from the database.
 
     Raises `ValueError` for what JSON or a database cannot hold (NaN, a NUL character, half a
-    surrogate pair) and `TypeError` for objects that have no JSON form.
+    surrogate pair, more than `MAX_DEPTH` levels) and `TypeError` for objects that have no JSON
+    form.
     """
-    text = json.dumps(body, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(body, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    check_depth(text, body)
     if "\\u0000" in text and "\x00" in _all_text(body):
         raise ValueError("The body of a message holds a NUL character, which is no text.")
     try:
@@ -58,6 +66,43 @@ def clean(body: Any) -> Any:
     except UnicodeEncodeError:
         raise ValueError("The body of a message holds half a surrogate pair.") from None
     return json.loads(text)
+
+
+_TOO_DEEP = f"Lists and objects may stand in each other {MAX_DEPTH} deep, not deeper."
+
+
+def check_depth(text: str, value: Any, most: int = MAX_DEPTH) -> None:
+    """Raise `ValueError` if `value`, whose JSON is `text`, has more than `most` levels."""
+    if text.count("[") + text.count("{") <= most:
+        return
+    level, depth = [value], 0
+    while level := [part for part in level if isinstance(part, dict | list | tuple)]:
+        depth += 1
+        if depth > most:
+            raise ValueError(_TOO_DEEP)
+        level = [
+            inner
+            for part in level
+            for inner in (part.values() if isinstance(part, dict) else part)
+        ]
+
+
+def name_of(who: str) -> str:
+    """The name of somebody in a room as the database can hold it.
+
+    One that it cannot hold would keep it from being told of anybody else in this process.
+    """
+    return who.replace("\0", "").encode(errors="ignore").decode()[:MAX_NAME]
+
+
+def packed(event: Event) -> str:
+    """An event for the channel layer: JSON, since a layer's own form holds less than that."""
+    return json.dumps(event, cls=DjangoJSONEncoder)
+
+
+def unpacked(text: str) -> Event:
+    event: Event = json.loads(text)
+    return event
 
 
 def _all_text(body: Any) -> str:

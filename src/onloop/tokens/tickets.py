@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -37,10 +37,12 @@ class TicketManager(models.Manager["Ticket"]):
         """
         if not form.is_ticket(text):
             return None
-        ticket = self.select_related("user").filter(hash=form.hash_of(text)).first()
+        # From where it was written, a moment ago: a replica may not have it yet.
+        tickets = self.using(router.db_for_write(Ticket)).select_related("user")
+        ticket = tickets.filter(hash=form.hash_of(text)).first()
         if ticket is None:
             return None
-        deleted, _ = self.filter(pk=ticket.pk).delete()
+        deleted, _ = tickets.filter(pk=ticket.pk).delete()
         if not deleted or ticket.expires <= timezone.now():
             return None
         return ticket.user if getattr(ticket.user, "is_active", True) else None
