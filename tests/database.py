@@ -60,6 +60,7 @@ class TestDatabases:
         self.place = place
         self._tables: dict[str, list[str]] = {}
         self._cleaners: dict[str, psycopg.Connection[Any]] = {}
+        self._kept: set[int] = set()
 
     def environment(self) -> dict[str, str]:
         """What `tests.project.settings` has to know."""
@@ -134,13 +135,14 @@ class TestDatabases:
             self._clean_by(connection, alias)
         self._wait_for_ends(connection)
 
-    @staticmethod
-    def _wait_for_ends(connection: psycopg.Connection[Any]) -> None:
+    def _wait_for_ends(self, connection: psycopg.Connection[Any]) -> None:
         """What this process has closed takes a moment to end: no later test shall see it."""
         deadline = time.monotonic() + ENDS_S
-        there = "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        there = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
         ours = f"{there} AND application_name = '{APPLICATION_NAME}'"
-        while connection.execute(ours).rowcount and time.monotonic() < deadline:
+        while left := {pid for (pid,) in connection.execute(ours)} - self._kept:
+            if time.monotonic() > deadline:
+                self._kept |= left  # not closed: it is waited for once
             time.sleep(0.001)
 
     def _cleaner(self, alias: str) -> psycopg.Connection[Any]:
