@@ -37,6 +37,7 @@ class Counts(Echo):
     async def news(self, message):
         for number in range(3):
             moments.append(of_socket.get().until)
+            await asyncio.sleep(0.01)  # uvloop's clock tells milliseconds
             await self.send(str(number))
         await self.send("handled")
 
