@@ -39,6 +39,13 @@ async def row_when_over(result):
             await asyncio.sleep(0.01)
 
 
+async def told_to_run(stage, result):
+    await stage.until(lambda: stage.seen)
+    async with asyncio.timeout(90):
+        while not await Job.objects.filter(pk=result.id, status="RUNNING").aexists():
+            await asyncio.sleep(0.01)
+
+
 async def test_a_coroutine_is_cancelled_where_it_waits_and_may_clean_up(jobs, stage, ended):
     result = await jobs.cleans_up.aenqueue()
     await stage.until(lambda: stage.seen)
@@ -137,10 +144,7 @@ async def test_another_thread_cancels(jobs, stage, ended):
 
 async def test_a_job_of_another_process_hears_of_it_when_it_reports(jobs, stage, monkeypatch):
     result = await jobs.report_for_ever.aenqueue()
-    await stage.until(lambda: stage.seen)
-    async with asyncio.timeout(90):
-        while not await Job.objects.filter(pk=result.id, status="RUNNING").aexists():
-            await asyncio.sleep(0.01)
+    await told_to_run(stage, result)
     # As in a process that does not run it.
     monkeypatch.setattr(results, "find", lambda job_id: None)
     assert await acancel(result.id)
@@ -165,10 +169,7 @@ async def cancel_from_afar(stage, monkeypatch):
     find = results.find
 
     async def cancel_from_afar_(result):
-        await stage.until(lambda: stage.seen)
-        async with asyncio.timeout(90):
-            while not await Job.objects.filter(pk=result.id, status="RUNNING").aexists():
-                await asyncio.sleep(0.01)
+        await told_to_run(stage, result)
         monkeypatch.setattr(results, "find", lambda job_id: None)
         assert await acancel(result.id)
         monkeypatch.setattr(results, "find", find)
