@@ -98,6 +98,12 @@ def test_a_task_that_waits_for_a_slot_is_revoked(own_worker: Start, gate: Gate) 
     assert gate.noted("begun") == 0
 
 
+def is_settled_as_revoked(result: Any, worker: Worker, gate: Gate) -> None:
+    with pytest.raises(TaskRevokedError):
+        got(result)
+    eventually(lambda: result.id not in gate.unacked(worker.queue))
+
+
 @pytest.mark.parametrize("task", [tasks.wait_early, tasks.plain], ids=["async", "sync"])
 def test_a_task_that_waits_for_a_slot_is_revoked_without_terminate(
     task: Any, own_worker: Start, gate: Gate, other_gate: Gate
@@ -112,9 +118,7 @@ def test_a_task_that_waits_for_a_slot_is_revoked_without_terminate(
     gate.open()
     got(first)
     other_gate.open()
-    with pytest.raises(TaskRevokedError):
-        got(second)
-    eventually(lambda: second.id not in gate.unacked(worker.queue))
+    is_settled_as_revoked(second, worker, gate)
     assert got(worker.send(tasks.add, 1, 2)) == 3
     assert other_gate.noted("here") == 0
 
@@ -132,9 +136,7 @@ def test_a_task_that_expires_while_it_waits_for_a_slot_does_not_run(
     gate.open()
     got(first)
     other_gate.open()
-    with pytest.raises(TaskRevokedError):
-        got(second)
-    eventually(lambda: second.id not in gate.unacked(worker.queue))
+    is_settled_as_revoked(second, worker, gate)
     assert other_gate.noted("here") == 0
 
 

@@ -99,16 +99,22 @@ async def test_many_callers_of_an_absent_server_make_few_attempts() -> None:
     assert pooled.pool.stats()["pool_size"] == pooled.pool.stats()["requests_waiting"] == 0
 
 
-async def test_those_who_wait_for_an_attempt_hear_of_its_failure() -> None:
-    pooled = Pooled(max_size=1)
-    opening = asyncio.Event()
+async def fails_once(opening: asyncio.Event, pooled: Pooled) -> asyncio.Task[Connection]:
+    """Begin an attempt that goes on until `opening` is set, and fails then."""
 
     def open_slowly() -> Connection:
         bridge.await_(opening.wait())
         raise DatabaseUnavailable("nobody there")
 
-    first = asyncio.create_task(bridge.run(pooled.pool.get, open_slowly))
+    attempt = asyncio.create_task(bridge.run(pooled.pool.get, open_slowly))
     await asyncio.sleep(0)
+    return attempt
+
+
+async def test_those_who_wait_for_an_attempt_hear_of_its_failure() -> None:
+    pooled = Pooled(max_size=1)
+    opening = asyncio.Event()
+    first = await fails_once(opening, pooled)
     waiters = [pooled.waiter() for _ in range(3)]
     await until_waiting(pooled, 3)
     opening.set()
@@ -153,13 +159,7 @@ async def test_who_waits_is_let_to_open_though_the_one_that_failed_has_left(
     pooled = Pooled(max_size=2, timeout=60)
     borrowed = await pooled.aget()
     opening = asyncio.Event()
-
-    def open_slowly() -> Connection:
-        bridge.await_(opening.wait())
-        raise DatabaseUnavailable("nobody there")
-
-    first = asyncio.create_task(bridge.run(pooled.pool.get, open_slowly))
-    await asyncio.sleep(0)
+    first = await fails_once(opening, pooled)
     waiter = pooled.waiter()
     await until_waiting(pooled, 1)
     opening.set()
