@@ -78,8 +78,10 @@ async def test_a_shutdown_waits_for_all_pools_together(
         "onloop.db.pool.Pool.drain", before=True, only=lambda _, s: given.append(s)
     ):
         await bridge.run(pools.drain_pools, asyncio.get_running_loop())
-    assert given[0] > 0
-    assert given[1:] == [0.0]  # the first has taken all the time there was
+    first, second = given
+    # The first has taken all the time there was, but for the millisecond that uvloop's timers
+    # may be early.
+    assert second < 0.002 < first
     await bridge.run(let_go_of_both)
 
 
