@@ -30,6 +30,7 @@ from onloop.asgi import get_asgi_application  # noqa: E402
 application = get_asgi_application()
 
 from onloop.asgi.admission import admission_of  # noqa: E402
+from onloop.channels.counts import socket_stats  # noqa: E402
 from onloop.db import pools  # noqa: E402
 from tests.project.library.models import Author, Book  # noqa: E402
 from tests.reliability.blocking import BlockingCalls  # noqa: E402
@@ -61,6 +62,7 @@ async def stats(request):
     return JsonResponse({
         "served": admission._served,
         "queued": len(admission._waiting),
+        "sockets": socket_stats()["open"],
         "pool": pool.stats() if pool else {},
         "threads": threading.active_count(),
         "tasks": len(asyncio.all_tasks()),
