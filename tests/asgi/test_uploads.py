@@ -48,6 +48,12 @@ async def form(request):
     })  # fmt: skip
 
 
+async def form_at_once(request):
+    post, files = await asyncio.gather(request.apost(), request.afiles())
+    assert (post, files) == (request.POST, request.FILES)
+    return await form(request)
+
+
 class Interrupted(TemporaryFileUploadHandler):
     """Tells of each file's place, and of what was interrupted."""
 
@@ -76,6 +82,7 @@ async def upload_in_async_view(request):
 
 urlpatterns = [
     path("form/", form),
+    path("form-at-once/", form_at_once),
     path("upload-in-thread/", upload),
     path("upload-on-loop/", onloop.on_loop(partial(upload))),
     path("upload-in-async-view/", upload_in_async_view),
@@ -110,16 +117,23 @@ CONTENT = bytes(range(256)) * 300
 BODY = multipart((b"title", b"", b"One"), (b"cover", b"c.png", CONTENT))
 
 
+@pytest.mark.parametrize("where", ["/form/", "/form-at-once/"])
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("size", [10, 7_000, 200_000])
-async def test_fields_and_files_are_read_from_any_pieces(project, size, chunked):
+async def test_fields_and_files_are_read_from_any_pieces(project, size, chunked, where):
     pieces = [BODY[start : start + size] for start in range(0, len(BODY), size)]
-    answer = await post_form(project, pieces, chunked=chunked)
+    answer = await post_form(project, pieces, path=where, chunked=chunked)
     kind = "TemporaryUploadedFile" if chunked and len(pieces) > 1 else "InMemoryUploadedFile"
     assert answer.json() == {
         "post": {"title": "One"},
         "files": {"cover": [kind, "c.png", hashlib.sha256(CONTENT).hexdigest()]},
     }
+
+
+async def test_a_plain_form_can_be_asked_for_twice_at_once(project):
+    kind = [("content-type", "application/x-www-form-urlencoded")]
+    answer = await project.post("/form-at-once/", [b"title=", b"One"], headers=kind)
+    assert answer.json() == {"post": {"title": "One"}, "files": {}}
 
 
 UPLOADS = ["in-thread", "on-loop", "in-async-view"]
