@@ -8,6 +8,7 @@ import threading
 from functools import partial
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import HttpResponse, JsonResponse
 from django.urls import path
@@ -66,8 +67,8 @@ class Interrupted(TemporaryFileUploadHandler):
         entered.set()
 
     def upload_interrupted(self):
-        super().upload_interrupted()
         seen.append("interrupted")
+        super().upload_interrupted()
 
 
 def upload(request):
@@ -80,12 +81,26 @@ async def upload_in_async_view(request):
     return upload(request)
 
 
+async def upload_asked_for_twice_at_once(request, post=None):
+    # A group, since it ends with the last of its tasks.
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(upload_in_async_view(request))
+        group.create_task(request.apost() if post is None else post())
+    return answer.result()
+
+
+async def upload_asked_for_by_a_thread_too(request):
+    return await upload_asked_for_twice_at_once(request, sync_to_async(lambda: request.POST))
+
+
 urlpatterns = [
     path("form/", form),
     path("form-at-once/", form_at_once),
     path("upload-in-thread/", upload),
     path("upload-on-loop/", onloop.on_loop(partial(upload))),
     path("upload-in-async-view/", upload_in_async_view),
+    path("upload-twice-at-once/", upload_asked_for_twice_at_once),
+    path("upload-by-a-thread-too/", upload_asked_for_by_a_thread_too),
 ]
 
 
@@ -136,7 +151,7 @@ async def test_a_plain_form_can_be_asked_for_twice_at_once(project):
     assert answer.json() == {"post": {"title": "One"}, "files": {}}
 
 
-UPLOADS = ["in-thread", "on-loop", "in-async-view"]
+UPLOADS = ["in-thread", "on-loop", "in-async-view", "twice-at-once", "by-a-thread-too"]
 
 
 @pytest.fixture
