@@ -56,7 +56,8 @@ def limits(
     for all of the body, and for its next piece. `request_timeout`: seconds until the response
     begins, 0 for no end. For a class-based view use Django's `method_decorator` on `dispatch`.
 
-    Raises `ValueError` for a negative limit, and for a time-out of the body that is 0.
+    Raises `ValueError` for a negative limit, and for a time-out of the body that is 0;
+    `TypeError` for what is no number, and for a class.
     """
     given = {
         "max_body": max_body,
@@ -66,10 +67,23 @@ def limits(
     }
     own = {name: value for name, value in given.items() if value is not None}
     for name, value in own.items():
-        if value < 0 or (value == 0 and name in ("body_timeout", "chunk_timeout")):
+        kind = int if name == "max_body" else int | float
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = "whole number of bytes" if kind is int else "number of seconds"
+            raise TypeError(f"{name} is a {wanted}, not {value!r}.")
+        # Asked in this way, it refuses what is not a number by its own account (NaN) too.
+        if not value >= 0 or (value == 0 and name in ("body_timeout", "chunk_timeout")):
             raise ValueError(f"{name} is a limit of a request and cannot be {value!r}.")
 
     def mark(view: F) -> F:
+        if isinstance(view, type):
+            # Its `as_view()` would not have the mark, and nothing would be limited.
+            raise TypeError(
+                "@onloop.limits takes a view. Above a class write "
+                '@method_decorator(onloop.limits(...), name="dispatch").'
+            )
+        if not callable(view):
+            raise TypeError(f"@onloop.limits takes a view, not {view!r}.")
         view.onloop_limits = {**getattr(view, "onloop_limits", {}), **own}  # type: ignore[attr-defined]
         return view
 

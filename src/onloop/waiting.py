@@ -124,7 +124,7 @@ class FifoLock:
         self._waiting: deque[Waiter[None]] = deque()
         self.locked = False
 
-    def acquire(self, timeout_s: float) -> bool:
+    def acquire(self, timeout_s: float | None) -> bool:
         """Take the lock; return False if it could not be had within `timeout_s` seconds."""
         with self._guard:
             if not self.locked:

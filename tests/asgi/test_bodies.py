@@ -98,12 +98,26 @@ async def twice(request):
     return digest(b"".join([piece async for piece in request]))
 
 
+async def at_once(request):
+    one, other = await asyncio.gather(
+        request.abody(), onloop.sync_to_async(lambda: request.body)()
+    )
+    assert one is other
+    return digest(one)
+
+
+async def at_once_in_a_thread_and_here(request):
+    one, other = await asyncio.gather(sync_to_async(lambda: request.body)(), request.abody())
+    assert one is other
+    return digest(one)
+
+
 ALL = {
     name: globals()[name]
     for name in (
         "body_in_thread", "body_on_loop", "body_in_async_view", "abody", "in_pieces",
         "in_reads", "in_lines_in_thread", "in_a_task_of_its_own", "in_a_thread_of_its_own",
-        "twice",
+        "twice", "at_once", "at_once_in_a_thread_and_here",
     )
 }  # fmt: skip
 

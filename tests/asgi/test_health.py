@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import types
 
@@ -40,7 +41,11 @@ urlpatterns = [
     path("ready-other/", health.ready, {"databases": ["other"], "timeout": 5}),
     path("ready-none/", health.ready, {"databases": []}),
     path("ready-soon/", health.ready, {"databases": ["default"], "timeout": 0.05}),
-    path("ready-nowhere/", health.ready, {"databases": ["nowhere"]}),
+    path("ready-nowhere/", health.ready, {"databases": ["nowhere", "nowhere either"]}),
+    path("ready-text/", health.ready, {"databases": "default"}),
+    path("ready-never/", health.ready, {"timeout": 0}),
+    path("ready-before/", health.ready, {"timeout": -1}),
+    path("ready-quoted/", health.ready, {"timeout": "1"}),
     path("health/", include("onloop.health")),
     path("held/", held),
 ]
@@ -108,9 +113,28 @@ async def test_only_the_databases_that_are_named_are_asked(project, away):
     assert (none.status, none.json()["databases"]) == (200, {})
 
 
-async def test_an_alias_that_is_unknown_is_an_error(project, exceptions):
+async def test_an_alias_that_is_unknown_is_an_error_and_the_only_one(
+    project, exceptions, caplog
+):
     assert (await project.get("/ready-nowhere/")).status == 500
-    assert "nowhere" in str(exceptions[0])
+    assert "'nowhere'" in str(exceptions[0])
+    await asyncio.sleep(0)
+    gc.collect()  # where asyncio would tell of tasks whose errors nobody had
+    assert [r for r in caplog.records if r.name == "asyncio"] == []
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/ready-text/", "databases is a list of aliases, not 'default'"),
+        ("/ready-never/", "timeout is a number of seconds above 0, not 0"),
+        ("/ready-before/", "timeout is a number of seconds above 0, not -1"),
+        ("/ready-quoted/", "timeout is a number of seconds above 0, not '1'"),
+    ],
+)
+async def test_an_argument_that_is_wrong_is_named(project, exceptions, address, said):
+    assert (await project.get(address)).status == 500
+    assert said in str(exceptions[0])
 
 
 async def test_without_its_database_only_the_application_is_live(project, away, caplog):
@@ -352,7 +376,7 @@ async def test_no_answer_in_time_is_not_ready(project, monkeypatch):
 
 
 async def test_a_check_that_takes_long_to_clean_up_is_no_reason_for_another(
-    project, monkeypatch
+    project, monkeypatch, caplog
 ):
     lingers = asyncio.Event()
 
@@ -374,6 +398,9 @@ async def test_a_check_that_takes_long_to_clean_up_is_no_reason_for_another(
             answer = await project.get("/ready-soon/")
             assert (answer.status, answer.json()["databases"]) == (503, {"default": "timeout"})
         assert asked == ["default"]
+        # The log does not wait for its end either.
+        said = [r.getMessage() for r in caplog.records if r.name == "onloop.health"]
+        assert said == ["Not ready: the database 'default': no answer within 0.05 s"]
         lingers.set()
         await eventually(
             lambda: not monitor_of(asyncio.get_running_loop())._under_way, "its end"

@@ -287,11 +287,43 @@ async def test_a_view_may_give_more_time(limited):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_body": -1}, {"body_timeout": 0}, {"chunk_timeout": -1}, {"request_timeout": -1}],
+    [
+        {"max_body": -1},
+        {"body_timeout": 0},
+        {"chunk_timeout": -1},
+        {"request_timeout": -1},
+        {"request_timeout": float("nan")},
+    ],
 )
 def test_a_limit_that_is_none_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         onloop.limits(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "wanted"),
+    [
+        ({"max_body": "10"}, "max_body is a whole number of bytes, not '10'"),
+        ({"max_body": 1.5}, "max_body is a whole number of bytes, not 1.5"),
+        ({"max_body": True}, "max_body is a whole number of bytes, not True"),
+        ({"chunk_timeout": "1"}, "chunk_timeout is a number of seconds, not '1'"),
+    ],
+)
+def test_a_limit_that_is_no_number_is_refused(wrong, wanted):
+    with pytest.raises(TypeError, match=wanted):
+        onloop.limits(**wrong)
+
+
+def test_a_class_is_told_where_the_mark_belongs():
+    with pytest.raises(TypeError, match=r'@method_decorator\(onloop\.limits\(.+"dispatch"'):
+
+        @onloop.limits(max_body=1)
+        class Upload(View): ...
+
+
+def test_what_is_no_view_takes_no_mark():
+    with pytest.raises(TypeError, match=r"takes a view, not 'myproject\.views\.upload'"):
+        onloop.limits(max_body=1)("myproject.views.upload")
 
 
 def test_marks_add_up():

@@ -8,6 +8,7 @@ import threading
 from functools import partial
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import HttpResponse, JsonResponse
 from django.urls import path
@@ -48,6 +49,12 @@ async def form(request):
     })  # fmt: skip
 
 
+async def form_at_once(request):
+    post, files = await asyncio.gather(request.apost(), request.afiles())
+    assert (post, files) == (request.POST, request.FILES)
+    return await form(request)
+
+
 class Interrupted(TemporaryFileUploadHandler):
     """Tells of each file's place, and of what was interrupted."""
 
@@ -60,8 +67,8 @@ class Interrupted(TemporaryFileUploadHandler):
         entered.set()
 
     def upload_interrupted(self):
-        super().upload_interrupted()
         seen.append("interrupted")
+        super().upload_interrupted()
 
 
 def upload(request):
@@ -74,11 +81,26 @@ async def upload_in_async_view(request):
     return upload(request)
 
 
+async def upload_asked_for_twice_at_once(request, post=None):
+    # A group, since it ends with the last of its tasks.
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(upload_in_async_view(request))
+        group.create_task(request.apost() if post is None else post())
+    return answer.result()
+
+
+async def upload_asked_for_by_a_thread_too(request):
+    return await upload_asked_for_twice_at_once(request, sync_to_async(lambda: request.POST))
+
+
 urlpatterns = [
     path("form/", form),
+    path("form-at-once/", form_at_once),
     path("upload-in-thread/", upload),
     path("upload-on-loop/", onloop.on_loop(partial(upload))),
     path("upload-in-async-view/", upload_in_async_view),
+    path("upload-twice-at-once/", upload_asked_for_twice_at_once),
+    path("upload-by-a-thread-too/", upload_asked_for_by_a_thread_too),
 ]
 
 
@@ -110,11 +132,12 @@ CONTENT = bytes(range(256)) * 300
 BODY = multipart((b"title", b"", b"One"), (b"cover", b"c.png", CONTENT))
 
 
+@pytest.mark.parametrize("where", ["/form/", "/form-at-once/"])
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("size", [10, 7_000, 200_000])
-async def test_fields_and_files_are_read_from_any_pieces(project, size, chunked):
+async def test_fields_and_files_are_read_from_any_pieces(project, size, chunked, where):
     pieces = [BODY[start : start + size] for start in range(0, len(BODY), size)]
-    answer = await post_form(project, pieces, chunked=chunked)
+    answer = await post_form(project, pieces, path=where, chunked=chunked)
     kind = "TemporaryUploadedFile" if chunked and len(pieces) > 1 else "InMemoryUploadedFile"
     assert answer.json() == {
         "post": {"title": "One"},
@@ -122,7 +145,13 @@ async def test_fields_and_files_are_read_from_any_pieces(project, size, chunked)
     }
 
 
-UPLOADS = ["in-thread", "on-loop", "in-async-view"]
+async def test_a_plain_form_can_be_asked_for_twice_at_once(project):
+    kind = [("content-type", "application/x-www-form-urlencoded")]
+    answer = await project.post("/form-at-once/", [b"title=", b"One"], headers=kind)
+    assert answer.json() == {"post": {"title": "One"}, "files": {}}
+
+
+UPLOADS = ["in-thread", "on-loop", "in-async-view", "twice-at-once", "by-a-thread-too"]
 
 
 @pytest.fixture

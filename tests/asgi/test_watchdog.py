@@ -116,6 +116,13 @@ def blocking_function(get_response):
     return middleware
 
 
+def quick_function(get_response):
+    def middleware(request):
+        return get_response(request)
+
+    return middleware
+
+
 class BlockingClass:
     def __init__(self, get_response):
         self.get_response = get_response
@@ -218,6 +225,16 @@ async def test_a_middleware_that_blocks_is_named(
     assert "Request: GET /quick/. Cure: " in line
     assert cure in line
     assert (ASYNC in line) == (cure == ASYNC)
+
+
+async def test_a_view_behind_middleware_in_a_thread_is_named_with_its_request(project, lines):
+    name = f"{__name__}.quick_function"
+    project.configure(
+        MIDDLEWARE=[name],
+        ONLOOP={"SYNC_VIEWS": "loop", "STALL_MS": STALL_MS, "IN_THREAD": [name]},
+    )
+    assert (await project.get("/blocks/")).text == "done"
+    assert "Request: GET /blocks/. Cure: " in only_of(await lines(), at(blocks))
 
 
 async def test_djangos_page_for_an_error_blames_no_middleware(project, lines):

@@ -30,6 +30,11 @@ def explain(frames: Sequence[FrameType]) -> tuple[str, str]:
     inner: FrameType | None = None
     for frame in frames:
         module, name = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if module == CHAIN and name == "_get_response":
+            # Behind middleware in a thread, or one that has a task of its own, `_serve` is not
+            # on this stack.
+            scope = getattr(frame.f_locals["request"], "scope", None)
+            request = _request(scope) if scope else ""
         if module == CHAIN and cure is None:
             cure = _cure(name, frame.f_locals, inner)
         elif module == ERROR_PAGE and cure is None:

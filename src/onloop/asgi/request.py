@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -15,11 +16,12 @@ from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser
 from django.http.request import RawPostDataException
 from django.utils.datastructures import ImmutableList, MultiValueDict
+from greenlet import getcurrent, greenlet
 
 from onloop import bridge
 from onloop.asgi.errors import ClientDisconnected
 from onloop.asgi.incoming import Incoming
-from onloop.waiting import running_loop
+from onloop.waiting import FifoLock, running_loop
 
 T = TypeVar("T")
 
@@ -39,6 +41,27 @@ class Stream:
         self.incoming = incoming
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._lock = FifoLock()
+        self._reader: greenlet | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one caller at a time ask for the body or the form, of any number at once.
+
+        Django has nothing for that: to whoever comes in the middle of a form it says that there
+        is none. Whoever has the turn may take it again, as a form does that asks for the body.
+        """
+        here = getcurrent()
+        if self._reader is here:
+            yield
+            return
+        self._lock.acquire(None)
+        self._reader = here
+        try:
+            yield
+        finally:
+            self._reader = None
+            self._lock.release()
 
     def read(self, size: int | None = -1) -> bytes:
         """Read `size` bytes, fewer only at the end; all that comes if it is negative or None.
@@ -131,8 +154,14 @@ class OnloopRequest(ASGIRequest):
     @property
     def body(self) -> bytes:
         """The whole body in memory, which `DATA_UPLOAD_MAX_MEMORY_SIZE` limits."""
-        if hasattr(self, "_body") or self._read_started or not self._is_lazy:
+        if hasattr(self, "_body") or not self._is_lazy:
             return super().body
+        with self._stream.turn():
+            if hasattr(self, "_body") or self._read_started or not self._is_lazy:
+                return super().body
+            return self._whole_body()
+
+    def _whole_body(self) -> bytes:
         # Django reads what is not seekable without a limit, and looks afterwards.
         self._stream.incoming.check_size()
         most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -177,6 +206,14 @@ class OnloopRequest(ASGIRequest):
             return
         while piece := await self._stream.incoming.piece():
             yield piece
+
+    def _load_post_and_files(self) -> None:
+        if not self._is_lazy:
+            super()._load_post_and_files()
+            return
+        with self._stream.turn():
+            if not (hasattr(self, "_post") and hasattr(self, "_files")):  # loaded meanwhile
+                super()._load_post_and_files()
 
     @property
     def _is_lazy(self) -> bool:

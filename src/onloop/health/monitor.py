@@ -46,12 +46,16 @@ class Monitor:
     async def ask(self, aliases: Iterable[str], timeout_s: float) -> dict[str, str]:
         """Return the states of databases, after `timeout_s` seconds at the latest.
 
-        Raises what else goes wrong, say `ConnectionDoesNotExist`.
+        Raises `ConnectionDoesNotExist`, and what else goes wrong.
         """
-        tasks = {alias: self._check(alias, timeout_s) for alias in aliases}
+        known = {alias: connections[alias] for alias in aliases}  # if one is not, none is asked
+        tasks = {alias: self._check(alias, timeout_s) for alias in known}
         if tasks:
             # It cancels none of them: they are others' as well.
             await asyncio.wait(tasks.values(), timeout=timeout_s)
+        for alias, task in tasks.items():
+            if not task.done():  # and may not be for long, in a thread or while it cleans up
+                self._tell(alias, f"no answer within {timeout_s:g} s")
         return {alias: _state_of(task) for alias, task in tasks.items()}
 
     def _check(self, alias: str, timeout_s: float) -> asyncio.Task[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ async def _ready(
     seconds to wait for their answers, by default `ONLOOP["READY_TIMEOUT"]`. Both can be given
     as the third argument of `path()`.
     """
+    _refuse_wrong(databases, timeout)
     loop = asyncio.get_running_loop()
     application = phase.phase_of(loop)
     states: dict[str, str] = {}
@@ -64,6 +66,15 @@ async def _ready(
     # Django logs an error for each 503; the monitor says once what is wrong.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
+
+
+def _refuse_wrong(databases: object, timeout: object) -> None:
+    """Name the argument that is wrong; `path()` takes any."""
+    if isinstance(databases, str):
+        raise TypeError(f"databases is a list of aliases, not {databases!r}.")
+    numeric = isinstance(timeout, int | float) and 0 < timeout < math.inf
+    if timeout is not None and not numeric:
+        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}.")
 
 
 def _own_aliases() -> list[str]:
