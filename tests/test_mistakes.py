@@ -105,6 +105,21 @@ def test_a_function_that_is_not_there_is_e008(name):
     assert message.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("django.contrib.auth.aauthenticate", "is `async def`"),
+        ("django.contrib.auth.SESSION_KEY", "is no function"),
+    ],
+)
+def test_what_tells_no_address_is_e008(name, says):
+    with override_settings(ONLOOP={"BEARER_CLIENT_ADDRESS": name}):
+        messages = [message for message in checks.run_checks() if message.id == "onloop.E008"]
+    (message,) = messages
+    assert says in message.msg
+    assert message.hint
+
+
 # --- marks ----------------------------------------------------------------------------------
 
 

@@ -190,16 +190,22 @@ def check_functions(**kwargs: Any) -> list[CheckMessage]:
     ]
     messages: list[CheckMessage] = []
     for name, path in named:
+        hint = 'Write the module and the function: "mysite.module.function".'
         try:
-            import_string(path)
+            found = import_string(path)
         except ImportError as exc:
-            messages.append(
-                Error(
-                    f'ONLOOP["{name}"]: {path!r} cannot be imported. {exc}',
-                    hint='Write the module and the function: "mysite.module.function".',
-                    id="onloop.E008",
-                )
-            )
+            wrong = f"cannot be imported. {exc}"
+        else:
+            if not callable(found):
+                wrong = "is no function."
+            elif name == "BEARER_CLIENT_ADDRESS" and inspect.iscoroutinefunction(found):
+                wrong = "is `async def`, and nothing awaits it."
+                hint = "Write a `def` that waits for nothing."
+            else:
+                continue
+        messages.append(
+            Error(f'ONLOOP["{name}"]: {path!r} {wrong}', hint=hint, id="onloop.E008")
+        )
     return messages
 
 

@@ -59,6 +59,17 @@ async def test_its_limits_are_those_of_the_settings(upstream, configure):
     assert upstream.most_at_once == 2
 
 
+@pytest.mark.parametrize("waiting", [0, 3])
+async def test_no_more_wait_than_the_settings_say(upstream, configure, waiting):
+    configure(MAX_CONNECTIONS=4, MAX_PER_HOST=2, MAX_WAITING=waiting)
+    held = [asyncio.create_task(get(f"{upstream.url}/hold")) for _ in range(2 + waiting)]
+    await eventually(lambda: upstream.under_way == 2)
+    with pytest.raises(TooManyWaiters, match=rf"{waiting} requests wait"):
+        await get(f"{upstream.url}/hold")
+    upstream.release()
+    assert await asyncio.gather(*held) == ["held"] * len(held)
+
+
 async def test_its_timeouts_are_those_of_the_settings(upstream, configure):
     configure(DEADLINE=0.1)
     with pytest.raises(TimeoutError):

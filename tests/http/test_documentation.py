@@ -67,6 +67,12 @@ async def test_a_preview_says_what_happened(url, says):
     assert (await page.preview(url)).startswith(says)
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "hex", "rot13", "undefined", "utf-16"])
+async def test_a_preview_does_not_believe_the_charset(upstream, configure, charset):
+    configure(PUBLIC_ALLOW=["127.0.0.1/32"], PUBLIC_PORTS=[upstream.port])
+    assert await page.preview(f"{upstream.url}/charset/{charset}") == "odd"
+
+
 def test_every_setting_is_in_the_table_with_its_default():
     rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", TEXT, re.MULTILINE)
     told = {

@@ -168,6 +168,11 @@ async def test_a_coroutine_is_refused_with_the_cure():
     coroutine.close()
 
 
+async def test_one_address_is_no_list_of_them():
+    with pytest.raises(TypeError, match=r"`\[url\]`"):
+        await fan_out("http://localhost/")
+
+
 def test_a_result_shows_what_it_is():
     assert Result(None, 0.0, 5) == Result(None, 0.0, 5)
     assert "ZeroDivisionError" in repr(Result(ZeroDivisionError()))

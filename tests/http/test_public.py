@@ -20,6 +20,17 @@ pytestmark = pytest.mark.usefixtures("configure")
 # Stands for a public address. The rest of 127.0.0.0/8 stays what it is: loopback.
 PUBLIC = "127.0.0.2"
 
+UNREADABLE = [
+    "http://\N{FULLWIDTH DIGIT ONE}27.0.0.1/",
+    "http://999.1.1.1/",
+    "http://[::1/",
+    # httpx itself answers with a UnicodeError to these.
+    "http://xn--a/",
+    "http://xn--/",
+    "http://example.org/\ud800",
+    "http://example.org/?\ud800",
+]
+
 
 @pytest.fixture
 def private():
@@ -187,9 +198,21 @@ async def test_a_refusal_is_neither_tried_again_nor_held_against_the_host(public
 
 
 async def test_an_address_that_cannot_be_read_is_an_error_of_httpx(public):
-    for url in ("http://\N{FULLWIDTH DIGIT ONE}27.0.0.1/", "http://999.1.1.1/", "http://[::1/"):
+    for url in UNREADABLE:
         with pytest.raises(httpx.InvalidURL):
             await http.public_client().get(url)
+        with pytest.raises(httpx.InvalidURL):
+            await asyncio.to_thread(sync.public_client().get, url)
+
+
+async def test_nor_is_one_in_a_redirect(public):
+    url = f"{public.url}/redirect?to=http://xn--a/"
+    for follow in (True, False):
+        with pytest.raises(httpx.RemoteProtocolError, match="location header"):
+            await http.public_client().get(url, follow_redirects=follow)
+        with pytest.raises(httpx.RemoteProtocolError, match="location header"):
+            await asyncio.to_thread(sync.public_client().get, url, follow_redirects=follow)
+    assert http.stats()["under_way"] == 0
 
 
 @given(st.text(max_size=30), st.sampled_from(["", "http://", "https://", "http://[", "//"]))

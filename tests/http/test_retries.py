@@ -132,6 +132,13 @@ async def test_a_date_is_waited_for_too(upstream):
     assert upstream.requests[1].at - began >= 1  # a date has whole seconds
 
 
+async def test_a_zone_that_is_none_asks_for_nothing_and_costs_no_place(upstream):
+    date = {"after": "Wed, 21 Oct 2015 07:28:00 +9999999999999999"}
+    response = await http.client().get(f"{upstream.url}/flaky/a/1/503", params=date)
+    assert response.status_code == 200
+    assert http.stats()["under_way"] == 0
+
+
 async def test_who_asks_for_too_long_a_wait_is_not_asked_again(upstream, configure):
     configure(RETRY_AFTER_MAX=5)
     response = await http.client().get(f"{upstream.url}/flaky/a/1/429?after=6")
@@ -168,6 +175,7 @@ async def test_attempts_share_one_deadline(upstream, configure):
         ("\N{SUPERSCRIPT TWO}", None),
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
         ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +9999999999999999", None),
     ],
 )
 def test_what_retry_after_may_say(value, seconds):

@@ -3,8 +3,8 @@
 What it does is told by the path: `/ok`, `/hold` (until `release()`), `/hang`, `/drop`, `/cut`,
 `/stuck` (in the middle of the body), `/trickle`, `/endless`, `/status/500`,
 `/flaky/NAME/2/503?after=1` (two failures, then 200), `/flaky-cut/NAME` (503, cut off, then
-200), `/redirect?to=...`, `/echo`, `/gzip`, `/cookie`, `/large/1000`, `/told/NAME`. It knows
-what it has seen: `requests`, `most_at_once`, `connections`.
+200), `/redirect?to=...`, `/echo`, `/gzip`, `/charset/hex`, `/cookie`, `/large/1000`,
+`/told/NAME`. It knows what it has seen: `requests`, `most_at_once`, `connections`.
 """
 
 from __future__ import annotations
@@ -194,6 +194,9 @@ class Upstream:
             case ["gzip"]:
                 packed = gzip.compress(b"x" * 1000)
                 await _send(writer, 200, packed, {"Content-Encoding": "gzip"})
+            case ["charset", name]:
+                kind = {"Content-Type": f"text/plain; charset={name}"}
+                await _send(writer, 200, b"odd", kind)
             case ["cookie"]:
                 await _send(writer, 200, b"", {"Set-Cookie": "session=of-one; Path=/"})
             case ["told", what]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
 from onloop import bridge
+from onloop.tokens import text as form
 from onloop.tokens.models import Token
 from tests.project.settings import MIDDLEWARE
 from tests.tokens.people import OURS, person
@@ -185,6 +186,16 @@ async def test_nothing_of_a_token_is_logged(ask, ada, caplog):
     said = [record.getMessage() for record in caplog.records if record.name == "onloop.tokens"]
     assert said == [f"Token {ada.token.visible_id} was refused: revoked."]
     assert ada.text[-43:] not in caplog.text
+
+
+@pytest.mark.parametrize("of_its_own", ["id", "secret"])
+async def test_one_that_nobody_has_issued_is_told_by_its_id(ask, ada, caplog, of_its_own):
+    issued, other = form.split(ada.text), form.make()
+    sent = other if of_its_own == "id" else issued._replace(secret=other.secret)
+    caplog.set_level("INFO", "onloop.tokens")
+    is_refused(await ask(headers={"authorization": f"Bearer {sent.text}"}))
+    why = "unknown" if of_its_own == "id" else "wrong secret"
+    assert caplog.messages == [f"Token onl_{sent.public_id} was refused: {why}."]
 
 
 @pytest.fixture

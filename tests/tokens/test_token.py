@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -93,6 +93,12 @@ def test_an_end_that_cannot_be_is_refused(user, expires, says):
     with pytest.raises(ValueError, match=says):
         Token.issue(user, name="x", expires=expires)
     assert not Token.objects.exists()
+
+
+@pytest.mark.parametrize("expires", [30, "30d", date(2999, 1, 1)])
+def test_what_is_no_time_is_refused(user, expires):
+    with pytest.raises(TypeError, match="a datetime, a timedelta or None"):
+        Token.issue(user, name="x", expires=expires)
 
 
 def test_without_time_zones_times_are_naive(user, settings_without_zones):

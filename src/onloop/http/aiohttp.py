@@ -32,19 +32,15 @@ class Connector(aiohttp.TCPConnector):
             ssl=tls(),
         )
         self.settings = settings
-        self._connecting = 0
 
-    async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._connecting >= self.settings.MAX_WAITING + self.limit:
+    async def _wait_for_available_connection(self, key: Any, traces: Any) -> None:
+        waiting = sum(map(len, self._waiters.values()))
+        if waiting >= self.settings.MAX_WAITING:
             raise TooManyWaiters(
-                f"No connection to {req.url.host}: {self._connecting} requests wait for one "
-                'already (ONLOOP["HTTP"]["MAX_WAITING"]).'
+                f"No connection to {key.host}: {waiting} requests wait for one already "
+                '(ONLOOP["HTTP"]["MAX_WAITING"]).'
             )
-        self._connecting += 1
-        try:
-            return await super().connect(req, *args, **kwargs)
-        finally:
-            self._connecting -= 1
+        await super()._wait_for_available_connection(key, traces)
 
 
 def session() -> aiohttp.ClientSession:

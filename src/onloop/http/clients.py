@@ -15,7 +15,7 @@ import httpx
 
 from onloop import conf
 from onloop.conf import HttpSettings
-from onloop.http import extensions
+from onloop.http import extensions, urls
 from onloop.http.hosts import HostTransport, circuits_of, gate_of
 from onloop.http.public import PublicBackend, PublicTransport
 from onloop.http.retries import RetryTransport
@@ -35,9 +35,14 @@ class Client(httpx.AsyncClient):
 
     settings: HttpSettings
 
+    def build_request(self, method: str, url: httpx.URL | str, **kwargs: Any) -> httpx.Request:
+        with urls.given(url):
+            return super().build_request(method, url, **kwargs)
+
     async def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         extensions.begin(request)
-        return await super().send(request, **kwargs)
+        with urls.redirected(request):
+            return await super().send(request, **kwargs)
 
     async def shut(self) -> None:
         await super().aclose()

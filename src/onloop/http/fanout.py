@@ -85,6 +85,8 @@ async def fan_out(
 
     If the caller is cancelled, all are, and have ended when `CancelledError` is raised.
     """
+    if isinstance(requests, str):
+        raise TypeError("fan_out takes a list of addresses. For one of them write `[url]`.")
     if at_once < 1 or (deadline is not None and deadline <= 0):
         raise ValueError(
             "fan_out: `at_once` is 1 or more, `deadline` None or a number of seconds above 0."

@@ -115,7 +115,7 @@ def retry_after_s(value: str) -> float | None:
         return float(value[:20])
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for a zone beyond all bounds
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

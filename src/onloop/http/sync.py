@@ -20,7 +20,7 @@ import httpx
 
 from onloop import bridge, conf
 from onloop.errors import BridgeRequired
-from onloop.http import clients, extensions
+from onloop.http import clients, extensions, urls
 from onloop.loopthread import LoopOfProcess
 from onloop.waiting import running_loop
 
@@ -50,9 +50,14 @@ _of_process = LoopOfProcess(NAME)
 class SyncClient(httpx.Client):
     """An `httpx.Client` whose requests have a deadline each, redirects included."""
 
+    def build_request(self, method: str, url: httpx.URL | str, **kwargs: Any) -> httpx.Request:
+        with urls.given(url):
+            return super().build_request(method, url, **kwargs)
+
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         extensions.begin(request)
-        return super().send(request, **kwargs)
+        with urls.redirected(request):
+            return super().send(request, **kwargs)
 
     def close(self) -> None:
         """Do nothing: it is everybody's, and holds nothing."""

@@ -58,6 +58,11 @@ class TokenManager(models.Manager.from_queryset(TokenQuerySet)):  # type: ignore
         wanted = NO_HASH if token is None else token.secret_hash
         right = constant_time_compare(form.hash_of(parts.secret), wanted)
         if token is None or not right:
+            logger.info(
+                "Token %s was refused: %s.",
+                form.PREFIX + parts.public_id,
+                "unknown" if token is None else "wrong secret",
+            )
             return None
         if token.state != "valid":
             logger.info("Token %s was refused: %s.", token.visible_id, token.state)
@@ -122,7 +127,8 @@ class Token(models.Model):
         """Make a token for `user`; return it and its text, which is told only now.
 
         `name` says what it is for, in at most 100 printable characters. `expires`: the time, or
-        the time from now; None: never. Raises `ValueError` for a name or a time that cannot be.
+        the time from now; None: never. Raises `ValueError` for a name or a time that cannot be,
+        and `TypeError` for what is no time.
         """
         if not name.strip() or len(name) > 100 or not name.isprintable():
             raise ValueError("The name of a token must be 1 to 100 printable characters.")
@@ -198,6 +204,8 @@ def _moment(expires: datetime | timedelta | None) -> datetime | None:
             expires = now + expires
         except OverflowError:
             raise ValueError("The token would expire after the year 9999.") from None
+    if not isinstance(expires, datetime):
+        raise TypeError(f"`expires` must be a datetime, a timedelta or None, not {expires!r}.")
     if timezone.is_naive(expires) == settings.USE_TZ:
         kind = "an aware" if settings.USE_TZ else "a naive"
         raise ValueError(f"`expires` must be {kind} datetime, as USE_TZ says, or a timedelta.")
