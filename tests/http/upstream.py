@@ -52,6 +52,8 @@ class Upstream:
         self.most_at_once = 0
         self._tls = tls
         self._failed: Counter[str] = Counter()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -83,11 +85,22 @@ class Upstream:
         self._loop = asyncio.get_running_loop()
         self._end, self._released = asyncio.Event(), asyncio.Event()
         server = await asyncio.start_server(
-            self._connection, sock=self._socket, ssl=self._tls, backlog=200
+            self._connected, sock=self._socket, ssl=self._tls, backlog=200
         )
         self._ready.set()
         await self._end.wait()
         server.close()
+        for _ in range(3):  # who is just being accepted
+            await asyncio.sleep(0)
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task that is cancelled before it begins would leave its connection open.
+        self._writers.add(writer)
+        task = self._loop.create_task(self._connection(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -102,6 +115,7 @@ class Upstream:
             pass
         finally:
             self.connections -= 1
+            self._writers.discard(writer)
             writer.transport.abort()
 
     async def _request(
