@@ -10,6 +10,7 @@ import httpx
 from tests.workspace.members import log_in
 
 NOBODYS = uuid.uuid4()
+MAX_TABLE = 5 * 2**20  # bytes of a file to import
 
 
 FORMS = [
@@ -63,3 +64,31 @@ async def begun(client: httpx.AsyncClient) -> str:
     form = {"kind": "report", "csrfmiddlewaretoken": client.cookies["csrftoken"]}
     answer = await client.post("/jobs/", data=form)
     return answer.headers["Location"].split("/")[-2]
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+async def test_what_is_too_large_is_refused_by_a_page_to_people(
+    ahttp: httpx.AsyncClient,
+) -> None:
+    await log_in(ahttp, "demo")
+    form = {"kind": "import", "csrfmiddlewaretoken": ahttp.cookies["csrftoken"]}
+    file = {"file": ("large.csv", b"x" * (MAX_TABLE + 2**20), "text/csv")}
+    shown = await ahttp.post("/jobs/", data=form, files=file, headers=BROWSER)
+    assert shown.status_code == 413
+    assert "<h1>That is too large</h1>" in shown.text
+    bare = await ahttp.post("/jobs/", data=form, files=file)
+    assert (bare.status_code, "<h1" in bare.text) == (413, False)
+
+
+async def test_who_opens_what_takes_only_forms_is_shown_a_page(
+    ahttp: httpx.AsyncClient,
+) -> None:
+    await log_in(ahttp, "demo")
+    shown = await ahttp.get("/accounts/logout/", headers=BROWSER)
+    assert (shown.status_code, shown.headers["Allow"]) == (405, "POST, OPTIONS")
+    assert "<h1>That is done by a button</h1>" in shown.text
+    bare = await ahttp.get("/accounts/logout/")
+    assert (bare.status_code, bare.text) == (405, "")
+    assert (await ahttp.get("/accounts/profile/")).status_code == 200
