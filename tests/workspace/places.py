@@ -18,7 +18,7 @@ from tests.workspace.conftest import WORKSPACE
 
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}},
 }
 
 # Names of pages and where they are. Where an address holds a number or a key, it is that of the

@@ -286,3 +286,16 @@ async def test_the_page_to_try_it_has_nothing_of_elsewhere(ahttp: httpx.AsyncCli
         .headers["Content-Type"]
         .startswith("application/javascript")
     )
+
+
+async def test_the_page_to_try_it_says_of_each_operation_what_it_does(
+    ahttp: httpx.AsyncClient,
+) -> None:
+    document = (await ahttp.get("/api/schema/", params={"format": "json"})).json()
+    silent = [
+        f"{method} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if isinstance(operation, dict) and not operation.get("summary")
+    ]
+    assert silent == []

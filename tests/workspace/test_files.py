@@ -202,6 +202,19 @@ async def test_a_name_never_becomes_a_path(demo: Member, media: Path) -> None:
     assert stored.parent.parent == media / "files"
 
 
+async def test_a_name_keeps_what_joins_its_letters_and_has_nothing_that_turns_them(
+    demo: Member,
+) -> None:
+    for name in (
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467.txt",
+        "\u0646\u0645\u06cc\u200c\u062f\u0627\u0646\u0645.txt",
+    ):
+        answer = await send(demo, name, b"content")
+        assert (answer.status_code, answer.json().get("name")) == (201, name)
+    for name in ("txt\u202eexe.txt", "a\u200bb.txt", "a\nb.txt"):
+        assert (await send(demo, name, b"content")).status_code == 400
+
+
 async def test_what_is_not_taken_leaves_nothing(demo: Member, media: Path) -> None:
     before = bytes_in(media)
     name = some_name()

@@ -6,10 +6,11 @@ import re
 from datetime import datetime, timedelta
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.servers import AsgiServer
 from tests.workspace.browser import DEADLINE_MS, person
+from tests.workspace.places import try_too_often, visit
 from tests.workspace.test_accounts import newcomer
 from tests.workspace.test_files_browser import fits
 
@@ -68,3 +69,35 @@ async def test_times_are_those_of_the_reader(browser: Browser, asgi_server: Asgi
         there = datetime.fromisoformat(said or "")
         time = demo.page.locator("main time").first
         await expect(time).to_have_text(re.compile(there.strftime(r"^%-d \w+ %Y, %H:%M$")))
+
+
+async def test_so_is_the_time_at_which_passwords_are_looked_at_again(
+    browser: Browser, asgi_server: AsgiServer
+) -> None:
+    async with visit(browser, asgi_server.url, None, timezone_id="Asia/Tokyo") as page:
+        await try_too_often(page)
+        said = page.get_by_role("alert")
+        there = datetime.fromisoformat(await the_time(page)) + timedelta(hours=9)
+        await expect(said).to_contain_text(there.strftime("%H:%M"))
+        await expect(said).not_to_contain_text("UTC")
+    async with visit(browser, asgi_server.url, None, java_script_enabled=False) as page:
+        await try_too_often(page)
+        there = datetime.fromisoformat(await the_time(page))
+        await expect(page.get_by_role("alert")).to_contain_text(f"{there:%H:%M} UTC")
+
+
+async def the_time(page: Page) -> str:
+    return await page.locator("main time").get_attribute("datetime") or ""
+
+
+async def test_the_bar_of_an_error_holds_its_name_on_a_phone(
+    browser: Browser, asgi_server: AsgiServer
+) -> None:
+    async with visit(browser, asgi_server.url, None, viewport=PHONE) as page:
+        await page.goto("/accounts/logout/")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(
+            "That is done by a button"
+        )
+        bar, brand = page.locator(".bar"), page.locator(".brand")
+        below = "element => element.getBoundingClientRect().bottom"
+        assert await bar.evaluate(below) - await brand.evaluate(below) >= 8

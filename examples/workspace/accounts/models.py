@@ -4,9 +4,12 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.signals import user_logged_out
 from django.db import models, transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
+
+from notices.sessions import mark_of
 
 
 class Role(models.TextChoices):
@@ -43,3 +46,12 @@ def end_sockets(instance: Any, created: bool, **kwargs: Any) -> None:
 
     if not (created or instance.is_active):
         transaction.on_commit(partial(services.end_sockets, instance.pk), robust=True)
+
+
+@receiver(user_logged_out)
+def end_session(request: Any, user: Any, **kwargs: Any) -> None:
+    """Whoever logs out does it in all tabs."""
+    from accounts import services
+
+    if user is not None and (mark := mark_of(request.session)):
+        services.end_session(user.pk, mark)

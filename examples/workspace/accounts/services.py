@@ -19,9 +19,11 @@ from accounts.models import Profile, Role
 from accounts.roles import require
 from notices.models import Notice
 from notices.services import inbox_of, notify
+from notices.sessions import KIND as SESSION
 from onloop import bridge
 from onloop.rooms.errors import AnnounceFailed
 from onloop.tokens.models import Token
+from rooms.naming import log_of
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +152,24 @@ def end_sockets(user: int) -> None:
         return
     for slug in rooms.services.rooms_of(user):
         rooms.services.send_away(slug, user)
+
+
+def end_session(user: int, mark: str) -> None:
+    """Close what is open in one of the user's sessions."""
+    _tell_sessions(user, ended=mark)
+
+
+def end_other_sessions(user: int, *, kept: str, now: str) -> None:
+    """Close what is open in all sessions but the one that had the mark ``kept``."""
+    _tell_sessions(user, ended=None, kept=kept, now=now)
+
+
+def _tell_sessions(user: int, **marks: str | None) -> None:
+    logs = [log_of(slug) for slug in rooms.services.rooms_of(user)]
+    try:
+        onloop.rooms.announce([inbox_of(user), *logs], SESSION, user=user, **marks)
+    except AnnounceFailed:
+        logger.warning("Sockets of user %s outlive their session.", user)
 
 
 def valid_tokens(user: Any) -> QuerySet[Token]:

@@ -7,12 +7,12 @@ from django.contrib import messages
 from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from accounts import services
 from accounts.forms import TokenForm
 from accounts.roles import by_session, role_of
-from workspace.pages import private_page
+from workspace.pages import private_page, takes_form_of
 
 MAX_SHOWN = 20  # of those that are not valid any more
 
@@ -36,7 +36,7 @@ async def index(request: HttpRequest) -> HttpResponse:
     return await _page(request, token=token, text=text)
 
 
-@require_POST
+@takes_form_of("tokens")
 @by_session
 async def revoke(request: HttpRequest, pk: int) -> HttpResponse:
     token = await services.revoke_token(request.user, pk)

@@ -16,6 +16,7 @@ from accounts import services
 from accounts.forms import MAX_NAME, LogInForm, PasswordForm, ProfileForm, SignUpForm
 from accounts.models import Profile
 from accounts.roles import by_session, role_of
+from notices.sessions import mark_of
 from workspace.api import ApiError, Field, api_view, clean, read_json
 from workspace.api.fields import text
 from workspace.pages import private_page
@@ -82,7 +83,9 @@ async def password(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return await _profile(request, password_form=form, status=400)
     user = form.save()
+    kept = mark_of(request.session)
     await aupdate_session_auth_hash(request, user)
+    services.end_other_sessions(user.pk, kept=kept, now=mark_of(request.session))
     messages.success(request, "Your password is changed. Other browsers are logged out.")
     return redirect("profile")
 

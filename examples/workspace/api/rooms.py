@@ -233,12 +233,14 @@ class RoomViewSet(Api):
     @extend_schema(request=None, responses=RoomSerializer)
     @action(detail=True, methods=["post"])
     def join(self, request: Request, slug: str) -> Response:
+        """Become a member of an open room."""
         async_to_sync(people.join)(request.user, slug)
         return self._room(slug)
 
     @extend_schema(request=None, responses={204: None})
     @action(detail=True, methods=["post"])
     def leave(self, request: Request, slug: str) -> Response:
+        """Be no member any more."""
         async_to_sync(people.leave)(request.user, slug)
         return Response(status=204)
 

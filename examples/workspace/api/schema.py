@@ -8,6 +8,15 @@ from drf_spectacular.openapi import AutoSchema
 from accounts.models import Role
 from api.problems import CONTENT_TYPE, Problem
 
+# Of operations that are Django REST framework's own, and say nothing of themselves.
+SUMMARIES = {
+    "list": "All of them",
+    "retrieve": "One of them",
+    "create": "Add one",
+    "update": "Replace one",
+    "partial_update": "Change one",
+    "destroy": "Delete one",
+}
 WRITING = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -15,7 +24,7 @@ class Schema(AutoSchema):
     def get_summary(self) -> str | None:
         """The first line that a view says of itself."""
         first = self.get_description().split("\n")[0].strip()
-        return first.rstrip(".") or None
+        return first.rstrip(".") or SUMMARIES.get(getattr(self.view, "action", ""))
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)

@@ -5,6 +5,8 @@ from pathlib import PurePosixPath
 
 from files.models import MAX_NAME
 
+# They join letters of some scripts, or keep them apart, and emoji: they turn nothing.
+JOINERS = "\u200c\u200d"
 UNKNOWN = "application/octet-stream"
 # By the ending of the name. Nothing that a browser would run: no HTML, no SVG, no XML.
 MEDIA_TYPES = {
@@ -34,7 +36,8 @@ def clean_name(given: object) -> str:
     text = unicodedata.normalize("NFC", text.replace("\\", "/").rsplit("/", 1)[-1])
     # Control characters, half surrogates, and marks that turn the direction of reading, with
     # which “exe.txt” could be shown for “txt.exe”.
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in text):
+    hidden = (each for each in text if unicodedata.category(each) in ("Cc", "Cf", "Cs"))
+    if any(each not in JOINERS for each in hidden):
         raise BadName("The name holds a character that cannot be shown.")
     text = text.strip(" .")
     if not text:

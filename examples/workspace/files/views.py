@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from accounts.models import Role
 from accounts.roles import has_role, requires
@@ -19,7 +19,7 @@ from files.models import StoredFile
 from files.naming import BadName, clean_name
 from onloop import limits
 from workspace.api import ApiError, api_view, paginate
-from workspace.pages import private_page
+from workspace.pages import private_page, takes_form_of
 
 # A form has more in it than its file.
 FORM_BYTES = storing.MAX_BYTES + 64 * 1024
@@ -124,7 +124,7 @@ async def about(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return private_page(request, "files/about.html", context)
 
 
-@require_POST
+@takes_form_of("file-about", "pk")
 @login_required
 async def share(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     try:
@@ -136,7 +136,7 @@ async def share(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect(reverse("file-about", args=[pk]) + "#links")
 
 
-@require_POST
+@takes_form_of("file-about", "pk")
 @login_required
 async def revoke(request: HttpRequest, pk: uuid.UUID, link: uuid.UUID) -> HttpResponse:
     file = await _own(request, pk)
@@ -144,7 +144,7 @@ async def revoke(request: HttpRequest, pk: uuid.UUID, link: uuid.UUID) -> HttpRe
     return redirect(reverse("file-about", args=[pk]) + "#links")
 
 
-@require_POST
+@takes_form_of("files")
 @login_required
 async def delete(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """One's own, and for owners of the workspace everybody's."""

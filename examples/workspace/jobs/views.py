@@ -6,7 +6,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from accounts.models import Role
 from accounts.roles import has_role, require, requires
@@ -18,7 +18,7 @@ from jobs import importing, services
 from jobs.models import Work
 from jobs.states import shown
 from onloop import limits
-from workspace.pages import private_page
+from workspace.pages import private_page, takes_form_of
 
 MAY_IMPORT = ["catalogue.add_product", "catalogue.change_product"]
 MAX_TABLES = 20
@@ -84,7 +84,7 @@ async def work(request: HttpRequest, pk: int) -> HttpResponse:
     return await _page(request, await _visible(request, pk))
 
 
-@require_POST
+@takes_form_of("work", "pk")
 @login_required
 async def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     found = await _visible(request, pk)
@@ -92,7 +92,7 @@ async def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("work", found.pk)
 
 
-@require_POST
+@takes_form_of("work", "pk")
 @requires(Role.MEMBER)
 async def retry(request: HttpRequest, pk: int) -> HttpResponse:
     found = await _visible(request, pk)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from notices import sessions
 from notices.services import inbox_of, unread_of
 from onloop.rooms.consumers import RoomConsumer
 from onloop.rooms.errors import Refused
 
 
-class InboxConsumer(RoomConsumer):
+class InboxConsumer(sessions.OfSession, RoomConsumer):
     """How many notices are unread, ``{"type": "notices", "unread": number}``, at first and
     whenever that changes, and whatever else is announced to the user's inbox.
     """
@@ -36,9 +37,13 @@ class InboxConsumer(RoomConsumer):
         if any(event["type"] == "closed" for event in message["events"]):
             await self.close(4403)
             return
-        others = [event for event in message["events"] if event["type"] != "notices"]
-        if len(others) < len(message["events"]):
+        if self.is_over(message["events"]):
+            await self.close(sessions.OVER)
+            return
+        if any(event["type"] == "notices" for event in message["events"]):
             await self.send_unread()
+        own = ("notices", sessions.KIND)
+        others = [event for event in message["events"] if event["type"] not in own]
         await super().room_events({**message, "events": others})
 
     async def room_behind(self, message: Any) -> None:

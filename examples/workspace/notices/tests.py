@@ -1,11 +1,13 @@
 """``manage.py test``: what users are told, on a page and by a bell."""
 
 import asyncio
+import datetime
 
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from notices import services
 from notices.models import MAX_TEXT, Notice
@@ -138,6 +140,15 @@ class PageTests(TestCase):
         await self.async_client.aforce_login(self.ben)
         self.assertContains(await self.async_client.get("/notices/"), "Nothing yet.")
 
+    async def test_what_has_just_come_is_not_told_to_be_0_minutes_old(self) -> None:
+        notice = await self.notice()
+        later = timezone.now() + datetime.timedelta(hours=1)  # however long the page takes
+        await Notice.objects.filter(pk=notice.pk).aupdate(created=later)
+        await self.async_client.aforce_login(self.ada)
+        page = await self.async_client.get("/notices/")
+        self.assertContains(page, ">just now</time>")
+        self.assertNotContains(page, "ago</time>")
+
     async def test_what_came_after_the_page_is_not_marked_read_with_it(self) -> None:
         seen, later = await self.notice(), await self.notice("Later")
         await self.async_client.aforce_login(self.ada)
@@ -147,7 +158,8 @@ class PageTests(TestCase):
         for up_to in ("", "x", "-1", "9" * 30):
             answer = await self.async_client.post("/notices/read/", {"up_to": up_to})
             assert answer.status_code == 404
-        assert (await self.async_client.get("/notices/read/")).status_code == 405
+        opened = await self.async_client.get("/notices/read/")
+        self.assertRedirects(opened, "/notices/", fetch_redirect_response=False)
 
     async def test_whoever_follows_a_notice_has_read_it(self) -> None:
         await self.async_client.aforce_login(self.ada)

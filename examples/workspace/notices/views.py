@@ -4,12 +4,12 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from notices import services
 from notices.models import Notice
 from workspace.api import ApiError, paginate
-from workspace.pages import private_page
+from workspace.pages import private_page, takes_form_of
 
 
 @require_safe
@@ -44,7 +44,7 @@ async def follow(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("notices")
 
 
-@require_POST
+@takes_form_of("notices")
 @login_required
 async def read(request: HttpRequest) -> HttpResponse:
     text = request.POST.get("up_to", "")

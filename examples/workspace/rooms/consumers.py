@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 
 import notices.consumers
+from notices import sessions
 from onloop.rooms.consumers import RoomConsumer
 from onloop.rooms.errors import Refused
 from onloop.rooms.models import Message
@@ -15,7 +16,7 @@ from rooms.models import Membership
 from rooms.naming import log_of
 
 
-class ChatConsumer(RoomConsumer):
+class ChatConsumer(sessions.OfSession, RoomConsumer):
     """A room, for its members."""
 
     max_frame = 16 * 1024
@@ -88,8 +89,14 @@ class ChatConsumer(RoomConsumer):
             await self.send_state()
 
     async def room_events(self, message: Any) -> None:
+        if self.is_over(message["events"]):
+            self.removed = True
+            await self.close(sessions.OVER)
+            return
         mine, events = [], []
         for event in message["events"]:
+            if event["type"] == sessions.KIND:
+                continue
             if event["type"] not in ("removed", "role"):
                 events.append(event)
             elif event["user"] == self.member.user_id:

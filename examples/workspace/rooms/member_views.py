@@ -8,14 +8,14 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from accounts.models import Role
 from accounts.roles import requires
 from rooms import people
 from rooms.errors import BadRequest, NotAMember
 from rooms.forms import RoomForm
-from workspace.pages import private_page
+from workspace.pages import private_page, takes_form_of
 
 View = Callable[..., Awaitable[HttpResponse]]
 
@@ -62,14 +62,14 @@ async def members(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("room-members", slug)
 
 
-@require_POST
+@takes_form_of("room-members", "slug")
 @for_members
 async def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     await people.remove(request.user, slug, pk)
     return redirect("room-members", slug)
 
 
-@require_POST
+@takes_form_of("room-members", "slug")
 @for_members
 async def settings(request: HttpRequest, slug: str) -> HttpResponse:
     form = RoomForm(request.POST)
@@ -79,21 +79,21 @@ async def settings(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("room-members", slug)
 
 
-@require_POST
+@takes_form_of("room-members", "slug")
 @for_members
 async def archive(request: HttpRequest, slug: str) -> HttpResponse:
     await people.archive(request.user, slug, archived=request.POST.get("archived") == "1")
     return redirect("room-members", slug)
 
 
-@require_POST
+@takes_form_of("rooms")
 @for_members
 async def join(request: HttpRequest, slug: str) -> HttpResponse:
     room = await people.join(request.user, slug)
     return redirect("room", room.slug)
 
 
-@require_POST
+@takes_form_of("rooms")
 @for_members
 async def leave(request: HttpRequest, slug: str) -> HttpResponse:
     await people.leave(request.user, slug)
