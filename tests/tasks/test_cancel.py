@@ -242,9 +242,11 @@ async def test_a_database_that_cannot_be_asked_is_asked_again(
 
     monkeypatch.setattr(records, "is_stopped", failing)
     result = await jobs.look_in_thread.aenqueue()
+    told = f"whether job {result.id} was cancelled: away"
+    await stage.until(lambda: caplog.text.count(told) == 2)
     await cancel_from_afar(result)
     assert (await ended(result)).return_value == "stopped"
-    assert caplog.text.count(f"whether job {result.id} was cancelled: away") == 2
+    assert caplog.text.count(told) == 2
 
 
 @pytest.mark.only_on("postgresql")
