@@ -16,9 +16,8 @@ from onloop import bridge
 from tests.project.library.models import Author
 
 from .conftest import Gate
-from .eventually import eventually
 from .helpers import anames, assert_all_back
-from .sqlite import NUMBERS, Probe, inline_ms
+from .sqlite import NUMBERS, Probe, happened, inline_ms, refused
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -54,9 +53,12 @@ async def test_a_cancelled_statement_of_a_worker_that_is_logged_stays_cancelled(
             await bridge.run(logged, sql, log)
 
     async with inline_ms(0):
+        probe.hold()
         task = asyncio.create_task(work())
-        await eventually(probe.entered.is_set)
+        await happened(probe.entered)
         task.cancel()
+        await refused(task)
+        probe.release()
         await asyncio.wait([task])
     assert task.cancelled(), task
     assert any("count(probe(n))" in str(each["sql"]) for each in log)

@@ -63,11 +63,15 @@ export class Live {
   }
 }
 
+let reloading = false; // a page of several sockets is loaded anew once
+
 /** A socket that is refused says no reason. The page does: logged out, or no member any more. */
 async function reloadIfRefused(page) {
   try {
     const answer = await fetch(page, { method: "HEAD", redirect: "manual" });
-    if (answer.type === "opaqueredirect" || answer.status === 404) location.reload();
+    if (reloading || (answer.type !== "opaqueredirect" && answer.status !== 404)) return;
+    reloading = true;
+    location.reload();
   } catch {
     // Nobody answers: the network or the server is away, and the socket is tried again.
   }
