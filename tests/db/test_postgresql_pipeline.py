@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +78,36 @@ async def test_a_pipeline_that_is_cancelled_reaches_nobody_else(gate: Gate) -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     assert gate.waiting() == []
+    assert await anames() == []
+    await assert_all_back()
+
+
+@pytest.mark.parametrize("often", [1, 2, 3])
+async def test_nothing_of_a_pipeline_that_is_cancelled_as_it_sends_is_left_to_the_collector(
+    monkeypatch: pytest.MonkeyPatch, often: int
+) -> None:
+    """psycopg would go on with it there, when the connection is closed or somebody else's."""
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: ignored.append(told.exc_value))
+    loop = asyncio.get_running_loop()
+
+    def cancel(times: int) -> None:
+        if times:
+            task.cancel()
+            loop.call_soon(cancel, times - 1)
+
+    def work() -> None:
+        with transaction.atomic():
+            fetch("SELECT 1")
+            with raw().pipeline():
+                raw().execute("INSERT INTO library_author (name) VALUES ('a')")
+                loop.call_soon(cancel, often)  # when the end of the pipeline waits
+
+    task = asyncio.create_task(bridge.run(work))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gc.collect()
+    assert ignored == []
     assert await anames() == []
     await assert_all_back()
 

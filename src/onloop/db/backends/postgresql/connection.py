@@ -98,8 +98,11 @@ class LoopConnection(psycopg.Connection[Any]):
             try:
                 return self._wait_on_loop(gen, timeout, here)
             except BaseException as exc:
-                if bridge.interrupts(exc):  # else the server or the generator says it
-                    self._interrupted(gen, exc, here)
+                try:
+                    if bridge.interrupts(exc):  # else the server or the generator says it
+                        self._interrupted(gen, exc, here)
+                finally:
+                    _end(gen)
                 raise
         if running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
             raise SynchronousOnlyOperation(
@@ -358,3 +361,13 @@ def _ready_now(fileno: int, state: int) -> int | None:
         if event & select.POLLOUT:
             return WRITE
     return None
+
+
+def _end(gen: Generator[Any, Any, Any]) -> None:
+    """End a generator that nobody goes on with, and now.
+
+    At the end of a pipeline psycopg's has steps to take after that. They are of no use, and
+    would be tried when it is collected, with the connection closed or somebody else's.
+    """
+    with contextlib.suppress(errors.Error, RuntimeError):  # the second where it waits again
+        gen.close()
