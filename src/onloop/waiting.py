@@ -125,7 +125,10 @@ class FifoLock:
         self.locked = False
 
     def acquire(self, timeout_s: float | None) -> bool:
-        """Take the lock; return False if it could not be had within `timeout_s` seconds."""
+        """Take the lock; return False if it could not be had within `timeout_s` seconds.
+
+        None: however long it takes.
+        """
         with self._guard:
             if not self.locked:
                 self.locked = True

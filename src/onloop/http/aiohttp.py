@@ -34,6 +34,7 @@ class Connector(aiohttp.TCPConnector):
         self.settings = settings
 
     async def _wait_for_available_connection(self, key: Any, traces: Any) -> None:
+        # aiohttp's own name: it comes here, and only here, when a request has to wait.
         waiting = sum(map(len, self._waiters.values()))
         if waiting >= self.settings.MAX_WAITING:
             raise TooManyWaiters(
